@@ -1,0 +1,74 @@
+"""The frames between a worker and the control process, over a private unix socket.
+
+A frame is a 4-byte big-endian length and a msgpack array `[kind, payload]`. Worker to control: HELLO first, then TICK
+and TRIP. Control to worker: SNAPSHOT (at once after HELLO, and at every change), ACK (payload: the highest sequence
+number that is safely kept). Both are this program of this version, so there is no negotiation: a HELLO of another
+`VERSION` is closed.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+VERSION: Final = 1
+MAX_FRAME: Final = 64 << 20
+
+HELLO: Final = "hello"
+TICK: Final = "tick"
+TRIP: Final = "trip"
+SNAPSHOT: Final = "snapshot"
+ACK: Final = "ack"
+
+
+class Hello(NamedTuple):
+    """`source` is the worker's life, `number` its place under the supervisor (1 to N)."""
+
+    version: int
+    source: str
+    number: int
+    pid: int
+
+
+class Trip(NamedTuple):
+    """A worker's breaker swapped a route to legacy. Sent again after a reconnect until a snapshot says it is known."""
+
+    route: str
+    version: str
+    epoch: int
+    reason: str
+    at: float
+
+
+class FrameError(Exception):
+    """Not a frame of ours; the connection is closed."""
+
+
+def encode(kind: str, payload: Any) -> bytes:
+    body: bytes = msgpack.packb([kind, payload])
+    return len(body).to_bytes(4, "big") + body
+
+
+class Decoder:
+    """Turns a byte stream back into frames. Feed it bytes, iterate over what became whole."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, Any]]:
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if size > MAX_FRAME:
+                raise FrameError(f"a frame of {size} bytes is over {MAX_FRAME}")
+            if len(self._buffer) < 4 + size:
+                return
+            body = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            try:
+                kind, payload = msgpack.unpackb(body, strict_map_key=False)
+            except (ValueError, msgpack.UnpackException) as error:
+                raise FrameError(str(error)) from error
+            yield kind, payload

@@ -1,0 +1,60 @@
+"""The measures a worker counts: family, its labels, its help. Their Prometheus names are `crossfade_` + family.
+
+One table, so that worker (counts), control process (adds up over workers) and `/metrics` (exposes) cannot disagree.
+`OUTCOMES` is the evidence of stages and guard, and is not exposed: epoch and stage would make it grow without bound.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Family(NamedTuple):
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+
+REQUESTS: Final = Family("requests_total", ("route", "arm", "mode", "code"), "Answers to clients, by who answered.")
+SHADOW: Final = Family("shadow_total", ("route", "fate"), "Requests on a rollout's route, by the fate of their copy.")
+FALLBACKS: Final = Family(
+    "fallbacks_total", ("route", "reason"), "Requests the agent could not complete, so legacy did."
+)
+FALLBACKS_MISSED: Final = Family(
+    "fallbacks_missed_total", ("route", "reason"), "Agent failures that legacy could not take over, and why."
+)
+DECISIONS: Final = Family(
+    "decisions_total", ("route", "reason"), "Requests by the reason for their arm (`no_key`, ...)."
+)
+RETRIES: Final = Family("retries_total", ("upstream", "reason"), "Requests sent to an upstream once more.")
+REFUSED: Final = Family("refused_total", ("error",), "Requests that the gateway itself answered with an error.")
+CLIENT_GONE: Final = Family("client_gone_total", ("route",), "Requests whose client left before the answer's end.")
+PAIRS_DROPPED: Final = Family("pairs_dropped_total", ("route", "reason"), "Records lost to a bound, and which.")
+OUTCOMES: Final = Family(
+    "outcomes", ("route", "version", "stage", "epoch", "arm", "result"), "Evidence for the stages."
+)
+
+COUNTERS: Final = (
+    REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED,
+)  # fmt: skip
+
+REQUEST_DURATION: Final = Family(
+    "request_duration_seconds", ("route", "arm", "mode"), "From the request's head to its answer's end."
+)
+UPSTREAM_DURATION: Final = Family(
+    "upstream_duration_seconds", ("upstream",), "From sending a request to an upstream to the head of its answer."
+)
+HISTOGRAMS: Final = (REQUEST_DURATION, UPSTREAM_DURATION)
+
+INFLIGHT: Final = Family("inflight_requests", (), "Requests under way.")
+CONNECTIONS: Final = Family("upstream_connections", ("upstream", "state"), "Connections to an upstream: idle, active.")
+CLIENTS: Final = Family("client_connections", (), "Open client connections.")
+SHADOW_PENDING: Final = Family("shadow_pending", ("route",), "Shadow copies under way.")
+GAUGES: Final = (INFLIGHT, CONNECTIONS, CLIENTS, SHADOW_PENDING)
+
+BOUNDS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
+)  # fmt: skip
+"""Upper bounds of the duration buckets, in seconds; one more bucket follows for what is slower."""
+
+RESULTS: Final = ("ok", "failed", "slow")
+"""Values of `result` in OUTCOMES. `ok` and `failed` add up to the requests; `slow` counts those over `slower_than`, of
+either kind, again."""

@@ -1,0 +1,5 @@
+"""How a rollout moves: (state, evidence or command, now) -> state and event.
+
+`plan` is what the configuration asks for, `machine` the table of phases, `gates` the conditions to leave a stage,
+`advance` the step that the controller takes each tick.
+"""
