@@ -1,9 +1,10 @@
 """The frames between a worker and the control process, over a private unix socket.
 
 A frame is a 4-byte big-endian length and a msgpack array `[kind, payload]`. Worker to control: HELLO first, then TICK
-and TRIP. Control to worker: SNAPSHOT (at once after HELLO, and at every change), ACK (payload: the highest sequence
-number that is safely kept). Both are this program of this version, so there is no negotiation: a HELLO of another
-`VERSION` is closed.
+and TRIP. Control to worker: SNAPSHOT (at once after HELLO, and at every change), ACK (payload: how many TICKs of this
+connection are safely kept; they are kept in order, and their sources may differ, since a worker also sends what an
+earlier life of it left on disk). A worker has at most `WINDOW` TICKs on the way. Both are this program of this
+version, so there is no negotiation: a HELLO of another `VERSION` is closed.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import msgpack
 
 VERSION: Final = 1
 MAX_FRAME: Final = 64 << 20
+WINDOW: Final = 16
 
 HELLO: Final = "hello"
 TICK: Final = "tick"
