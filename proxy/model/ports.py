@@ -24,7 +24,10 @@ class PairReader(Protocol):
     async def pairs(
         self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """At most `limit` pairs older than the cursor `before`, and the next cursor or None at the end."""
+        """At most `limit` pairs older than the cursor `before`, and the next cursor or None at the end.
+
+        A page also ends early, with a cursor, where its pairs are large. ValueError on a cursor or verdict that is none.
+        """
         ...
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None: ...
@@ -41,6 +44,14 @@ class RolloutStore(Protocol):
         ...
 
     async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence: ...
+
+    async def history(self, route: str, limit: int = 100) -> list[Event]:
+        """Newest first."""
+        ...
+
+
+class HistoryReader(Protocol):
+    """What the admin API needs of a `RolloutStore`."""
 
     async def history(self, route: str, limit: int = 100) -> list[Event]:
         """Newest first."""

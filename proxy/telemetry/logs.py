@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -19,7 +18,7 @@ import orjson
 import structlog
 
 from proxy.model.clock import Clock
-from proxy.telemetry.clock import SystemClock
+from proxy.telemetry.clock import SystemClock, rfc3339
 from proxy.telemetry.masking import mask, mask_text
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -79,7 +78,7 @@ def access_line(
     if sink is None:
         return
     fields = {
-        "at": stamp(at),
+        "at": rfc3339(at),
         "level": "info",
         "event": "access",
         "process": sink.process,
@@ -96,11 +95,6 @@ def access_line(
         "sent": sent,
     }
     sink.msg(_dump(fields))
-
-
-def stamp(at: float) -> str:
-    """Unix seconds as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class _Sink:
@@ -124,7 +118,7 @@ class _Sink:
     def stamp(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         """The four fields of each line, in front of its own."""
         front = {
-            "at": stamp(self._clock.now()),
+            "at": rfc3339(self._clock.now()),
             "level": event.pop("level", "info"),
             "event": event.pop("event", ""),
             "process": event.pop("process", self.process),

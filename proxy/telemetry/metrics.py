@@ -76,8 +76,11 @@ class Metrics:
 
     # What workers report
 
-    def absorb(self, tick: Tick) -> None:
-        """Add a worker's tick. One that was absorbed before (sent again after a reconnect) changes nothing."""
+    def absorb(self, tick: Tick, *, live: bool = True) -> None:
+        """Add a worker's tick. One that was absorbed before (sent again after a reconnect) changes nothing.
+
+        Not `live` is what an earlier life of the worker left behind: its counts are added, its gauges are past.
+        """
         if tick.seq <= self._last_seq.get(tick.source, -1):
             return
         self._remember(tick)
@@ -91,7 +94,8 @@ class Metrics:
                 self._add_histogram(_HISTOGRAMS[name], rows)
             else:
                 self._reject("unknown", "unknown_family", len(rows))
-        self._keep_gauges(tick)
+        if live:
+            self._keep_gauges(tick)
 
     def forget(self, source: str) -> None:
         """A worker is gone: its gauges go too, its counts stay."""

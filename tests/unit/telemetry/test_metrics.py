@@ -150,6 +150,13 @@ def test_gauges_are_summed_over_workers_and_a_dead_one_is_forgotten(metrics: Met
     assert read(metrics)["crossfade_inflight_requests", ()] == 1
 
 
+def test_what_an_earlier_life_left_adds_its_counts_but_no_gauges(metrics: Metrics) -> None:
+    left = Tick("w1-old", 9, 0.0, counters={"requests_total": {REFUND: 3}}, gauges={"inflight_requests": {(): 5}})
+    metrics.absorb(left, live=False)
+    assert requests(metrics) == {REFUND: 3}
+    assert read(metrics)["crossfade_inflight_requests", ()] == 0
+
+
 def test_a_gauge_that_a_worker_no_longer_reports_goes(metrics: Metrics) -> None:
     metrics.absorb(Tick("w1-a", 1, 0.0, gauges={"upstream_connections": {("old", "idle"): 3}}))
     metrics.absorb(Tick("w1-a", 2, 0.2, gauges={"upstream_connections": {("new", "idle"): 1}}))

@@ -1,0 +1,88 @@
+"""`/api/v1`: routes and their verbs, history, pairs, configuration. Shapes as in the README, "Admin API"."""
+
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from proxy.admin.answers import ApiError, answer
+from proxy.admin.bodies import HistoryQuery, PairsQuery, PromoteBody, VerbBody, read_body, read_query
+from proxy.admin.documents import event_document
+from proxy.admin.shield import CALLER
+from proxy.model.ports import HistoryReader, Operations, PairReader
+from proxy.model.words import Verb
+
+_log = structlog.get_logger()
+
+
+class Api:
+    def __init__(self, operations: Operations, pairs: PairReader, history: HistoryReader) -> None:
+        self._operations, self._pairs, self._history = operations, pairs, history
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/api/v1/routes", self.routes)
+        router.add_get("/api/v1/routes/{route}", self.route)
+        router.add_get("/api/v1/routes/{route}/pairs", self.pairs)
+        router.add_get("/api/v1/routes/{route}/history", self.history)
+        router.add_post("/api/v1/routes/{route}/{verb:promote|pause|resume|abort|retry}", self.command)
+        router.add_get("/api/v1/pairs/{pair}", self.pair)
+        router.add_get("/api/v1/config", self.config)
+        router.add_post("/api/v1/config/reload", self.reload)
+
+    async def routes(self, _request: web.Request) -> web.Response:
+        return answer({"routes": self._operations.routes()})
+
+    async def route(self, request: web.Request) -> web.Response:
+        return answer(self._known(request))
+
+    async def command(self, request: web.Request) -> web.Response:
+        """Carry out a verb; the answer is the route as it then stands."""
+        route, verb = self._known(request)["name"], Verb(request.match_info["verb"])
+        body = await read_body(request, PromoteBody if verb is Verb.PROMOTE else VerbBody)
+        actor = _actor(request, body.actor)
+        full = isinstance(body, PromoteBody) and body.full
+        try:
+            document = await self._operations.command(route, verb, actor=actor, reason=body.reason, full=full)
+        except KeyError as error:
+            raise ApiError(404, "no_rollout", f"the route {route!r} has no rollout") from error
+        _log.info("command_done", route=route, verb=verb.value, actor=actor, reason=body.reason, full=full)
+        return answer(document)
+
+    async def pairs(self, request: web.Request) -> web.Response:
+        route = self._known(request)["name"]
+        query = read_query(request.query, PairsQuery)
+        found, following = await self._pairs.pairs(
+            route, verdict=query.verdict.value if query.verdict else None, before=query.before, limit=query.limit
+        )
+        return answer({"pairs": found, "next": following})
+
+    async def pair(self, request: web.Request) -> web.Response:
+        pair_id = request.match_info["pair"]
+        document = await self._pairs.pair(pair_id)
+        if document is None:
+            raise ApiError(404, "no_pair", f"no pair {pair_id!r} is kept")
+        return answer(document)
+
+    async def history(self, request: web.Request) -> web.Response:
+        route = self._known(request)["name"]
+        events = await self._history.history(route, limit=read_query(request.query, HistoryQuery).limit)
+        return answer({"events": [event_document(event) for event in events]})
+
+    async def config(self, _request: web.Request) -> web.Response:
+        return answer(self._operations.config())
+
+    async def reload(self, request: web.Request) -> web.Response:
+        actor = _actor(request, (await read_body(request, VerbBody)).actor)
+        return answer(await self._operations.reload(actor=actor))
+
+    def _known(self, request: web.Request) -> dict[str, Any]:
+        name = request.match_info["route"]
+        document = self._operations.route(name)
+        if document is None:
+            raise ApiError(404, "no_route", f"the configuration has no route {name!r}")
+        return document
+
+
+def _actor(request: web.Request, claimed: str) -> str:
+    """Who is written down: the token's name, never what the body claims beside it; else the claim."""
+    return request[CALLER].name or claimed or "anonymous"

@@ -1,0 +1,58 @@
+"""The admin API as one aiohttp application, and its start on an address."""
+
+import os
+from collections.abc import Collection
+
+from aiohttp import web
+
+from proxy.admin.api import Api
+from proxy.admin.auth import Tokens
+from proxy.admin.bodies import MAX_BODY
+from proxy.admin.health import Health
+from proxy.admin.shield import is_loopback, shield
+from proxy.model.errors import ConfigError
+from proxy.model.ports import HistoryReader, Operations, PairReader
+from proxy.telemetry.metrics import Metrics
+
+_OPEN = web.AppKey("open", bool)
+
+
+def create_app(
+    operations: Operations,
+    pairs: PairReader,
+    metrics: Metrics,
+    history: HistoryReader,
+    *,
+    tokens: Tokens | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> web.Application:
+    """`allowed_hosts` are names (no port) by which the API may be addressed beside those of the loopback; they matter
+    only without `tokens`."""
+    app = web.Application(middlewares=shield(tokens, allowed_hosts), client_max_size=MAX_BODY)
+    app[_OPEN] = tokens is None
+    Health(operations, metrics).add_to(app.router)
+    Api(operations, pairs, history).add_to(app.router)
+    return app
+
+
+async def start(app: web.Application, host: str, port: int) -> web.AppRunner:
+    """Listen on host and port (0 picks a free one; `runner.addresses` tells). `runner.cleanup()` ends it.
+
+    Raises ConfigError where the address cannot be had, or leaves this machine while the API is open to everyone.
+    """
+    if app[_OPEN] and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there are no tokens; set admin.tokens_file or listen on"
+            " 127.0.0.1",
+            path="admin.address",
+        )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        # uvloop and asyncio put their own sentence into strerror; the number's is short
+        problem = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+        raise ConfigError(f"cannot listen on {host}:{port}: {problem}", path="admin.address") from error
+    return runner

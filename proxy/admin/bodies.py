@@ -1,0 +1,70 @@
+"""What comes in: the bodies of verbs and the queries of lists, checked at this edge and nowhere else."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proxy.admin.answers import ApiError
+from proxy.model.words import Match
+
+MAX_BODY = 64 << 10
+"""Bytes of a request's body; more is answered with 413."""
+
+_Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line of text, as it goes into the history."""
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class VerbBody(_Checked):
+    """`actor` counts only where no tokens are in use: with tokens, whoever holds one acts in its name."""
+
+    reason: _Line = Field(default="", max_length=1000, strict=True)
+    actor: _Line = Field(default="", max_length=128, strict=True)
+
+
+class PromoteBody(VerbBody):
+    """`full` goes to the last stage at once."""
+
+    full: bool = Field(default=False, strict=True)
+
+
+class PairsQuery(_Checked):
+    verdict: Match | None = None
+    before: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,256}$")
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class HistoryQuery(_Checked):
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[Model]) -> Model:
+    """The JSON body as `model`; an absent one is `{}`. Raises ApiError 422 and, over MAX_BODY, what becomes a 413."""
+    data = await request.read()
+    try:
+        return model.model_validate_json(data or b"{}")
+    except ValidationError as error:
+        raise _refusal(error, "invalid_body") from error
+
+
+def read_query(query: Mapping[str, str], model: type[Model]) -> Model:
+    """The query as `model`. Raises ApiError 422."""
+    try:
+        return model.model_validate(dict(query))
+    except ValidationError as error:
+        raise _refusal(error, "invalid_query") from error
+
+
+def _refusal(error: ValidationError, word: str) -> ApiError:
+    """The first of what is wrong, with its path; the input itself is not repeated."""
+    first: Any = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    return ApiError(422, word, f"{path}: {first['msg']}" if path else first["msg"], path=path)
