@@ -1,0 +1,115 @@
+"""Reading a value out of an answer by JSONPath (RFC 9535).
+
+A path is compiled once. Paths of members and indices (`$.a.b[0]`) become direct lookups; the others (wildcards,
+filters, descendants) are python-jsonpath's, which is some fifty times slower.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+import jsonpath
+from jsonpath.segments import JSONPathChildSegment
+from jsonpath.selectors import IndexSelector, NameSelector, WildcardSelector
+
+Part = str | int | None
+"""A step of a path: a member's name, an array's index, or None for "each" (`*`)."""
+
+
+class _Missing(Enum):
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing.MISSING
+"""What a path gives where the document has nothing at it. (JSON's null is None.)"""
+
+_ENVIRONMENT: Final = jsonpath.JSONPathEnvironment(strict=True)
+
+
+def check_path(text: str) -> None:
+    """Raises ValueError with a sentence for the operator where `text` is no JSONPath."""
+    _parse(text)
+
+
+def compile_path(text: str) -> Callable[[Any], Any]:
+    """A function from a decoded JSON document to the value at the path, or MISSING.
+
+    A path that finds several values gives the list of them. Raises ValueError where `text` is no JSONPath.
+    """
+    parts = plain_parts(text)
+    if parts is not None and None not in parts:
+        return _lookup(tuple(part for part in parts if part is not None))
+    query = _parse(text)
+
+    def search(document: Any) -> Any:
+        try:
+            found = query.findall(document)
+        except jsonpath.JSONPathError:  # a filter that does not fit this document, or one nested too deep
+            return MISSING
+        return found[0] if len(found) == 1 else found or MISSING
+
+    return search
+
+
+def plain_parts(text: str) -> tuple[Part, ...] | None:
+    """The path's steps where it has only members, indices from the start and wildcards; None for any other path."""
+    parts: list[Part] = []
+    for segment in _parse(text).segments:
+        if not isinstance(segment, JSONPathChildSegment) or len(segment.selectors) != 1:
+            return None
+        match segment.selectors[0]:
+            case NameSelector(name=name):
+                parts.append(name)
+            case IndexSelector(index=index) if index >= 0:
+                parts.append(index)
+            case WildcardSelector():
+                parts.append(None)
+            case _:
+                return None
+    return tuple(parts)
+
+
+def locations(text: str) -> Callable[[Any], list[tuple[str | int, ...]]]:
+    """A function from a document to where the path's values are in it, for paths that are not plain."""
+    query = _parse(text)
+
+    def find(document: Any) -> list[tuple[str | int, ...]]:
+        try:
+            return [match.parts for match in query.finditer(document)]
+        except jsonpath.JSONPathError:
+            return []
+
+    return find
+
+
+def _parse(text: str) -> jsonpath.JSONPath:
+    try:
+        query = _ENVIRONMENT.compile(text)
+    except jsonpath.JSONPathError as error:
+        problem = str(error).split("\n", 1)[0]
+        raise ValueError(
+            f"{text!r} is no JSONPath ({problem}); write one such as $.decision or $.items[0].id"
+        ) from None
+    if not isinstance(query, jsonpath.JSONPath):
+        raise ValueError(f"{text!r} joins several paths; write one such as $.decision")  # noqa: TRY004  # bad text, not a bad type
+    return query
+
+
+def _lookup(parts: tuple[str | int, ...]) -> Callable[[Any], Any]:
+    def look(document: Any) -> Any:
+        value = document
+        for part in parts:
+            if isinstance(part, str):
+                if type(value) is not dict:
+                    return MISSING
+                value = value.get(part, MISSING)
+            else:
+                if type(value) is not list or part >= len(value):
+                    return MISSING
+                value = value[part]
+        return value
+
+    return look

@@ -1,0 +1,186 @@
+"""The step of a rollout: state, evidence or a command, and `now` in; the new state and an event for its history out.
+
+Rules kept here:
+- weight on the agent rises only by a stage whose gates all passed, by an operator's verb or by the configuration;
+- a rollback takes all weight at once and leaves the shadow, so that evidence keeps coming;
+- soak grows only by `elapsed` time that the caller saw pass while the rollout progressed: a restart adds none;
+- `revision` goes up by one exactly where there is an event. Grown soak alone is kept by `checkpoint`.
+"""
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from proxy.model.errors import CommandError
+from proxy.model.rollouts import Event, Evidence, GateResult, RolloutState
+from proxy.model.words import Phase, Verb, Verdict
+from proxy.rollout import gates, machine
+from proxy.rollout.machine import Move
+from proxy.rollout.plan import SPLIT_STAGE, Plan
+
+BY_CONFIG: Final = "configuration"
+BY_GATES: Final = "gates"
+BY_GUARD: Final = "guard"
+"""Actors of the moves that no operator made."""
+
+
+class Step(NamedTuple):
+    """What a step gave. Without an `event` nothing moved; `state` may then have grown its soak."""
+
+    state: RolloutState
+    event: Event | None = None
+    gates: tuple[GateResult, ...] = ()
+
+
+class _Cause(NamedTuple):
+    """Who or what moves the rollout, why, when, and on which gates."""
+
+    move: Move
+    actor: str
+    reason: str
+    now: float
+    gates: tuple[GateResult, ...] = ()
+
+
+def begin(plan: Plan, previous: RolloutState | None, now: float) -> Step:
+    """Start the plan's version at its first stage: the route's first rollout (`previous` is None), or a new version."""
+    reason = f"version {plan.version} begins"
+    if previous is None:
+        previous = RolloutState(plan.route, "", Phase.STAGING, 0, "", 0, 0, epoch=0, revision=0, since=now)
+    elif previous.version != plan.version:
+        reason += f" after {previous.version}"
+    return _start(plan, previous, _Cause(Move.BEGIN, BY_CONFIG, reason, now))
+
+
+def advance(plan: Plan, state: RolloutState, evidence: Evidence, elapsed: float, now: float) -> Step:
+    """One tick: `elapsed` seconds have passed since the last one, `evidence` is all that was seen at this stage.
+
+    Moves at most one stage on, when every gate passed. A rollout that does not progress or is under a fixed split stays
+    where it is; so does one that the plan does not know (another version must `begin`, other stages be `replan`ned).
+    """
+    if state.stage >= len(plan.stages) or plan.version != state.version:
+        return Step(state)
+    if state.phase is Phase.PROGRESSING:
+        state = replace(state, soaked=state.soaked + max(0.0, elapsed))
+    results = gates.evaluate(plan, state, evidence, now)
+    if state.phase is not Phase.PROGRESSING or any(result.verdict is not Verdict.PASSED for result in results):
+        return Step(state, None, results)
+    cause = _Cause(Move.ADVANCE, BY_GATES, f"all gates of stage {state.stage_name} passed", now, results)
+    return _onward(plan, state, state.stage + 1, cause)
+
+
+def command(
+    plan: Plan, state: RolloutState, verb: Verb, *, actor: str, reason: str, now: float, full: bool = False
+) -> Step:
+    """Do an operator's verb. `full` goes with promote: straight to the last stage. Raises CommandError where the phase
+    does not allow the verb."""
+    cause = _Cause(Move(verb.value), actor, reason, now)
+    phase = machine.following(state.phase, cause.move)
+    match verb:
+        case Verb.PROMOTE:
+            _refuse_split(plan, state)
+            return _onward(plan, state, max(plan.last, state.stage + 1) if full else state.stage + 1, cause)
+        case Verb.RETRY:
+            return _start(plan, state, cause)
+        case Verb.ABORT:
+            return _roll_back(plan, state, cause)
+        case Verb.PAUSE | Verb.RESUME:
+            return _step(state, replace(state, phase=phase, since=now), cause)
+
+
+def rollback(plan: Plan, state: RolloutState, reason: str, now: float) -> Step:
+    """Take all traffic from the agent because a guard or a breaker says so. Changes nothing where that is done."""
+    if state.phase is Phase.DEGRADED:
+        return Step(state)
+    return _roll_back(plan, state, _Cause(Move.ROLLBACK, BY_GUARD, reason, now))
+
+
+def replan(plan: Plan, state: RolloutState, now: float) -> Step:
+    """Follow a changed configuration of the same version: stages, weights, shadow, or split.
+
+    The stage is found again by its name; where that is gone, it is the furthest earlier one that gives no more weight
+    than now, so that renaming raises no traffic. Without a change there is no event.
+    """
+    placed = _place(plan, state, _same_stage(plan, state))
+    phase = machine.following(state.phase, Move.REPLAN)
+    if phase is Phase.COMPLETED and (not plan.stages or placed.stage < plan.last):
+        phase = Phase.PROGRESSING  # there is somewhere to go again
+    kept = placed.stage_name == state.stage_name
+    moved = replace(
+        placed,
+        phase=phase,
+        weight=0 if phase is Phase.DEGRADED else placed.weight,
+        soaked=state.soaked if kept else 0.0,
+        since=state.since if kept and phase is state.phase else now,
+    )
+    if moved == state:
+        return Step(state)
+    return _step(state, moved, _Cause(Move.REPLAN, BY_CONFIG, "the configuration changed", now))
+
+
+def checkpoint(state: RolloutState) -> RolloutState:
+    """The state to save where only its soak has grown."""
+    return replace(state, revision=state.revision + 1)
+
+
+def _start(plan: Plan, state: RolloutState, cause: _Cause) -> Step:
+    """From the first stage, in a new epoch: earlier evidence and earlier trips of the breaker no longer count."""
+    phase = machine.following(state.phase, cause.move)
+    placed = _place(plan, replace(state, version=plan.version, epoch=state.epoch + 1), 0)
+    return _step(state, replace(placed, phase=phase, since=cause.now), cause)
+
+
+def _onward(plan: Plan, state: RolloutState, target: int, cause: _Cause) -> Step:
+    """Go to stage `target`. Past the last one, or into a last one that has no soak to hold, the rollout is complete."""
+    stage = min(target, plan.last)
+    phase = machine.following(state.phase, cause.move)
+    if target > plan.last or (stage == plan.last and plan.stages[stage].soak <= 0):
+        phase = machine.following(phase, Move.COMPLETE)
+        if cause.move is Move.ADVANCE:
+            cause = cause._replace(move=Move.COMPLETE)
+    placed = _place(plan, state, stage) if stage != state.stage else state
+    return _step(state, replace(placed, phase=phase, since=cause.now), cause)
+
+
+def _roll_back(plan: Plan, state: RolloutState, cause: _Cause) -> Step:
+    phase = machine.following(state.phase, cause.move)
+    return _step(state, replace(state, phase=phase, weight=0, shadow=plan.shadow, since=cause.now), cause)
+
+
+def _refuse_split(plan: Plan, state: RolloutState) -> None:
+    if not plan.stages:
+        others = tuple(verb for verb in machine.allowed(state.phase) if verb != Verb.PROMOTE.value)
+        raise CommandError("cannot promote a fixed split; change split.weight in the configuration", others)
+
+
+def _same_stage(plan: Plan, state: RolloutState) -> int:
+    if state.stage_name != SPLIT_STAGE:  # which is no stage's name, even where one bears it
+        for index, stage in enumerate(plan.stages):
+            if stage.name == state.stage_name:
+                return index
+    lower = (index for index, stage in enumerate(plan.stages[: state.stage + 1]) if stage.weight <= state.weight)
+    return max(lower, default=0)
+
+
+def _place(plan: Plan, state: RolloutState, stage: int) -> RolloutState:
+    """The state at a stage of the plan (or under its split), with no soak yet."""
+    if plan.split is not None:
+        name, weight = SPLIT_STAGE, plan.split.weight
+    else:
+        name, weight = plan.stages[stage].name, plan.stages[stage].weight
+    return replace(state, stage=stage, stage_name=name, weight=weight, shadow=plan.shadow, soaked=0.0)
+
+
+def _step(before: RolloutState, after: RolloutState, cause: _Cause) -> Step:
+    state = replace(after, revision=before.revision + 1, reason=cause.reason, actor=cause.actor)
+    event = Event(
+        at=cause.now,
+        route=state.route,
+        version=state.version,
+        kind=cause.move.value,
+        actor=cause.actor,
+        reason=cause.reason,
+        before=(before.phase.value, before.stage_name, before.weight),
+        after=(state.phase.value, state.stage_name, state.weight),
+        gates=cause.gates,
+    )
+    return Step(state, event, cause.gates)
