@@ -1,5 +1,6 @@
 """The bundled demonstration: a human workflow, an agent, their users, and the live table that shows a rollout.
 
-`human` and `agent` are real HTTP services that decide refund requests, `traffic` is the users, `show` the table and
-`run` the play in acts. It stands outside the product: it starts `crossfade run` as anyone would.
+`human` and `agent` are real HTTP services (framed by `service`) that decide `refunds`, `users` is the traffic, `census`
+checks who was served by whom. `play` tells the story in acts: it starts `crossfade run` as anyone would (`children`,
+`scene`), watches it through the admin API (`watch`) and shows it (`show`). It stands outside the product.
 """
