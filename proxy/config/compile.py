@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from proxy.config import schema
+from proxy.config import rollout_schema, schema
 from proxy.model import snapshot as made
 from proxy.model.snapshot import Placement, Snapshot
 
@@ -49,7 +49,7 @@ def _route(route: schema.Route, placements: Mapping[str, Placement]) -> made.Rou
     )
 
 
-def _rollout(rollout: schema.Rollout, placement: Placement) -> made.RolloutSpec:
+def _rollout(rollout: rollout_schema.Rollout, placement: Placement) -> made.RolloutSpec:
     shadow, record, confidence = rollout.shadow, rollout.record, rollout.escalate.confidence
     return made.RolloutSpec(
         agent=rollout.agent,
@@ -82,13 +82,13 @@ def _rollout(rollout: schema.Rollout, placement: Placement) -> made.RolloutSpec:
     )
 
 
-def _key(key: schema.Key) -> made.KeySource:
+def _key(key: rollout_schema.Key) -> made.KeySource:
     match key:
-        case schema.HeaderKey():
+        case rollout_schema.HeaderKey():
             return made.KeySource("header", key.header.lower())
-        case schema.CookieKey():
+        case rollout_schema.CookieKey():
             return made.KeySource("cookie", key.cookie)
-        case schema.QueryKey():
+        case rollout_schema.QueryKey():
             return made.KeySource("query", key.query)
         case _:
             return made.KeySource("client_ip")

@@ -119,13 +119,18 @@ class ConfigError(CrossfadeError):
     """A configuration that cannot be used.
 
     `str()` is `file:line: path: problem`, with the parts that are known. `path` is written as in
-    `routes[0].rollout.stages[2].weight`; `problem` says what is wrong and how to mend it.
+    `routes[0].rollout.stages[2].weight`; `problem` says what is wrong and how to mend it. Where several things are
+    wrong this is the first of them, `str()` ends in how many more there are, and `problems` holds an error for each.
     """
 
-    def __init__(self, problem: str, *, file: str = "", line: int = 0, path: str = "") -> None:
+    def __init__(
+        self, problem: str, *, file: str = "", line: int = 0, path: str = "", problems: tuple["ConfigError", ...] = ()
+    ) -> None:
         self.problem, self.file, self.line, self.path = problem, file, line, path
+        self.problems = problems or (self,)
         where = f"{file}:{line}" if file and line else file
-        super().__init__(": ".join(part for part in (where, path, problem) if part))
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(": ".join(part for part in (where, path, problem) if part) + more)
 
 
 class StoreError(CrossfadeError):

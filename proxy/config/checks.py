@@ -1,0 +1,65 @@
+"""What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from proxy.config.explain import closest
+from proxy.config.fields import Address
+from proxy.config.interpolate import Problem
+from proxy.config.schema import Config
+from proxy.config.source import Path
+
+
+def check(config: Config) -> list[Problem]:
+    return [*_upstreams(config), *_names(config), *_matches(config), *_addresses(config)]
+
+
+def _upstreams(config: Config) -> Iterator[Problem]:
+    for index, route in enumerate(config.routes):
+        named: list[tuple[Path, str]] = [(("routes", index, "legacy"), route.legacy)]
+        if route.rollout is not None:
+            named.append((("routes", index, "rollout", "agent"), route.rollout.agent))
+        for path, name in named:
+            if name not in config.upstreams:
+                yield Problem(path, f'"{name}" is no upstream{closest(name, config.upstreams)}')
+        if route.rollout is not None and route.rollout.agent == route.legacy:
+            yield Problem(named[1][0], f'"{route.legacy}" is the route\'s legacy too; the two arms need two upstreams')
+
+
+def _names(config: Config) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, route in enumerate(config.routes):
+        if route.name in seen:
+            yield Problem(("routes", index, "name"), f'"{route.name}" is the name of routes[{seen[route.name]}] too')
+        seen.setdefault(route.name, index)
+
+
+def _matches(config: Config) -> Iterator[Problem]:
+    seen: dict[object, int] = {}
+    for index, route in enumerate(config.routes):
+        match = route.match
+        headers = frozenset((name.lower(), value) for name, value in match.headers.items())
+        same = (match.host, match.path_prefix.rstrip("/"), match.methods, headers)
+        if same in seen:
+            sentence = f"is the same as that of routes[{seen[same]}], so this route would never be reached"
+            yield Problem(("routes", index, "match"), sentence)
+        seen.setdefault(same, index)
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
+    listen, admin = config.listen.address, config.admin.address
+    path = ("admin", "address")
+    if listen.port == admin.port != 0:
+        yield Problem(path, f'"{admin}" has the port of listen.address; give it another one')
+    if not _on_loopback(admin) and config.admin.tokens_file is None:
+        sentence = f'"{admin}" can be reached from other machines; set admin.tokens_file, or listen on 127.0.0.1'
+        yield Problem(path, sentence)
+
+
+def _on_loopback(address: Address) -> bool:
+    if address.host == "localhost":
+        return True
+    try:
+        return ip_address(address.host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,251 @@
+"""The part of the schema that describes one rollout: who is in, what is copied, compared and recorded, and the plan."""
+
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from proxy.config.fields import CookieName, HeaderName, JsonPath, Name, Section, Shape, Words
+from proxy.config.units import (
+    Duration,
+    Percent,
+    PositiveDuration,
+    PositiveSize,
+    Share,
+    Size,
+    UnfitError,
+    Whole,
+    format_percent,
+)
+from proxy.model.snapshot import BUCKETS
+from proxy.model.words import Failure
+
+
+class HeaderKey(Section):
+    header: HeaderName
+
+
+class CookieKey(Section):
+    cookie: CookieName
+
+
+class QueryKey(Section):
+    query: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _kind_of_key(value: Any) -> str | None:
+    if value == "client_ip":
+        return "by client_ip"
+    if isinstance(value, HeaderKey | CookieKey | QueryKey):
+        return f"by {next(iter(type(value).model_fields))}"
+    return next(
+        (f"by {kind}" for kind in ("header", "cookie", "query") if isinstance(value, dict) and kind in value), None
+    )
+
+
+Key = Annotated[
+    Annotated[HeaderKey, Tag("by header")]
+    | Annotated[CookieKey, Tag("by cookie")]
+    | Annotated[QueryKey, Tag("by query")]
+    | Annotated[Literal["client_ip"], Tag("by client_ip")],
+    Discriminator(
+        _kind_of_key,
+        custom_error_type="unfit",
+        custom_error_message="is no key; write {header: NAME}, {cookie: NAME}, {query: NAME} or client_ip",
+    ),
+]
+"""One place where a targeting key may be. The tags hold a space, so that no key of a file can be taken for one."""
+
+
+class Shadow(Section):
+    percent: Percent = BUCKETS
+    """Percent of requests that are copied while the agent does not serve them."""
+    max_body: Size = 1 << 20
+    """Requests with a longer body are not copied (fate `oversized`)."""
+    max_pending: Whole = Field(default=256, ge=1, le=65_536)
+    """Copies under way per worker; more are not made (fate `dropped`)."""
+    max_pending_bytes: PositiveSize = 64 << 20
+    """Bodies held for copies under way, per worker."""
+    timeout: PositiveDuration = 30.0
+    """For the whole copy, from connecting to the answer's end (fate `timed_out`)."""
+
+
+class Fallback(Section):
+    on: Words[Failure] = frozenset(Failure)
+    """On which failures of the agent the same request goes to legacy."""
+    max_body: Size = 1 << 20
+    """Requests with a longer body cannot be sent again, so they do not fall back."""
+
+
+class Confidence(Section):
+    path: JsonPath
+    """Where the agent's answer holds its confidence, a number."""
+    below: float = Field(ge=0, le=1)
+    """A lower confidence is an escalation."""
+
+    @field_validator("below", mode="before")
+    @classmethod
+    def no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise UnfitError("is no number from 0 to 1")
+        return value
+
+
+class Escalate(Section):
+    header: HeaderName = "x-crossfade-escalate"
+    """The answer's header by which the agent hands over; its value is the reason."""
+    confidence: Confidence | None = None
+
+
+class Fields(Section):
+    ignore: tuple[JsonPath, ...] = ()
+    """Members that may differ, such as ids and times."""
+    tolerance: dict[JsonPath, Share] = Field(default_factory=dict)
+    """Members that may differ by a share of legacy's number."""
+
+
+class Compare(Section):
+    decision: JsonPath | None = None
+    """The value on which both arms must agree; without it the whole bodies are compared."""
+    fields: Fields = Fields()
+
+
+_CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+
+
+class Record(Section):
+    """What is kept of each request."""
+
+    percent: Percent = BUCKETS
+    """Percent of requests that are recorded."""
+    max_body: Size = 64 << 10
+    """Bodies are kept up to here; 0 keeps none."""
+    headers: tuple[HeaderName, ...] = ("content-type",)
+    """The only headers that are kept."""
+    redact: tuple[str, ...] = (
+        "password", "passwd", "secret", "token", "access_token", "refresh_token", "id_token", "api_key", "apikey",
+        "authorization", "cookie", "private_key", "client_secret", "card_number", "cvv",
+    )  # fmt: skip
+    """JSON members, by name and at any depth, whose values are replaced before anything is stored."""
+    max_pairs: Whole = Field(default=100_000, ge=100, le=100_000_000)
+    """Pairs kept for the route; the oldest go first."""
+
+    @field_validator("headers")
+    @classmethod
+    def no_credentials(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
+        for index, header in enumerate(headers):
+            if header.lower() in _CREDENTIALS:
+                raise UnfitError("carries credentials and is never recorded; leave it out", at=(index,))
+        return headers
+
+
+class ErrorRate(Section):
+    margin: Share = 0.002
+    """How much higher than legacy's the agent's error rate may be."""
+
+
+class Latency(Section):
+    slower_than: PositiveDuration
+    """An answer that takes longer is slow."""
+    margin: Share = 0.01
+    """How much higher than legacy's the agent's share of slow answers may be."""
+
+
+class Guard(Section):
+    """What rolls back: how much worse than legacy the agent may be at most."""
+
+    error_rate: ErrorRate = ErrorRate()
+    latency: Latency | None = None
+
+
+class Gates(Section):
+    """What must hold to leave a stage, beside its soak."""
+
+    min_samples: Whole = Field(default=500, ge=1, le=1_000_000_000)
+    """Fewer samples are inconclusive."""
+    agreement: Share = 0.95
+    """The agreement that must be shown."""
+    readiness: Literal["required", "off"] = "off"
+    """The readiness checklist. This version can only leave it off."""
+
+    @field_validator("readiness")
+    @classmethod
+    def not_yet_built(cls, value: str) -> str:
+        if value == "required":
+            raise UnfitError("needs the readiness checklist, which is not built yet; write off")
+        return value
+
+
+class Stage(Section):
+    name: Name
+    weight: Percent
+    """Percent of users that the agent serves."""
+    soak: Duration = 0.0
+    """How long the stage must hold before its gates are asked."""
+
+
+class Split(Section):
+    """A fixed split under the operator's hand, instead of stages."""
+
+    shadow: Percent = BUCKETS
+    """Percent of requests that are copied; takes the place of `shadow.percent`."""
+    weight: Percent = 0
+    """Percent of users that the agent serves."""
+
+
+DEFAULT_STAGES: Final = (
+    Stage.model_validate({"name": "shadow", "weight": 0, "soak": "24h"}),
+    Stage.model_validate({"name": "canary", "weight": 5, "soak": "1h"}),
+    Stage.model_validate({"name": "expand-10", "weight": 10, "soak": "1h"}),
+    Stage.model_validate({"name": "expand-25", "weight": 25, "soak": "1h"}),
+    Stage.model_validate({"name": "expand-50", "weight": 50, "soak": "1h"}),
+    Stage.model_validate({"name": "full", "weight": 100}),
+)
+
+
+class Rollout(Section):
+    """One agent version being introduced on one route."""
+
+    agent: Name
+    """The upstream that is the candidate."""
+    version: Annotated[
+        str, Shape(r"[\x21-\x7e]{1,128}", "is no version; write 1 to 128 visible ASCII characters without spaces")
+    ]
+    """A new version starts again from the first stage."""
+    key: tuple[Key, ...] = Field(default=("client_ip",), min_length=1)
+    """Where the user's targeting key is looked for, in this order."""
+    salt: Annotated[str, Field(min_length=1, max_length=64)]
+    """Keys the hash that puts users into buckets. Another salt draws the users anew."""
+    shadow: Shadow = Shadow()
+    fallback: Fallback = Fallback()
+    escalate: Escalate = Escalate()
+    compare: Compare = Compare()
+    record: Record = Record()
+    guard: Guard = Guard()
+    gates: Gates = Gates()
+    stages: tuple[Stage, ...] = Field(default=DEFAULT_STAGES, min_length=1, max_length=100)
+    """The plan. Weights never fall from one stage to the next."""
+    split: Split | None = None
+
+    @field_validator("stages")
+    @classmethod
+    def go_up(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names: set[str] = set()
+        for index, stage in enumerate(stages):
+            if stage.name in names:
+                raise UnfitError("is the name of an earlier stage too", at=(index, "name"))
+            names.add(stage.name)
+        for index, (before, after) in enumerate(pairwise(stages), 1):
+            if after.weight < before.weight:
+                raise UnfitError(
+                    f"is below the {format_percent(before.weight)} of stage {before.name};"
+                    " weights must not fall from one stage to the next",
+                    at=(index, "weight"),
+                )
+        return stages
+
+    @model_validator(mode="after")
+    def one_plan(self) -> Self:
+        if self.split is not None and "stages" in self.model_fields_set:
+            raise UnfitError("excludes stages; keep one of the two", at=("split",))
+        return self
