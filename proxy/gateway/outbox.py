@@ -1,0 +1,227 @@
+"""What a worker has still to report: ticks that the control process has not acknowledged yet.
+
+One queue in two parts: the older ticks in the spool on disk, the newer ones in memory. Nothing but the end of memory
+is touched when a tick is put, so a full disk, a slow one, or a control process that is away costs the request path
+nothing. All else is decided here and done elsewhere: `plan` says what the disk has to do, `done` takes note of what it
+did, `take` gives the frames that may go out now.
+
+Rules kept here:
+- order: ticks leave in the order in which they were put, over disconnects and over the worker's death;
+- bounds: at most `max_memory` bytes in memory, the spool's own bound on disk, `WINDOW` ticks on the way;
+- no count is lost to a bound: a refused tick loses its records, which are counted as dropped, and its counts go with
+  the next tick.
+"""
+
+from collections import deque
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from proxy.model.clock import Clock
+from proxy.model.link import TICK, WINDOW, encode
+from proxy.model.measures import PAIRS_DROPPED
+from proxy.model.records import Record
+from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, to_wire
+
+MAX_MEMORY: Final = 16 << 20
+MAX_TICK: Final = 1 << 20
+"""Bytes over which a tick is cut in two, so that no frame takes long to read; a single record may be longer."""
+MAX_RECORD: Final = 4 << 20
+"""Bytes over which a single record is dropped: it would fill the memory alone."""
+SPOOL_FULL: Final = "spool_full"
+TOO_LARGE: Final = "too_large"
+_ROUTE: Final = Record._fields.index("route")
+_BATCH: Final = 64
+
+
+class DiskWork(NamedTuple):
+    """In this order: drop the `pop` oldest frames, append, read `read` frames after the first `skip`."""
+
+    pop: int
+    append: tuple[bytes, ...]
+    skip: int
+    read: int
+
+
+class DiskResult(NamedTuple):
+    """`appended` before one was refused, the `frames` read, and whether the disk holds any frame at all."""
+
+    appended: int
+    frames: list[bytes]
+    holds: bool
+
+
+class Outbox:
+    """The queue of one worker's life. It begins as if the disk held something, since earlier lives may have left it."""
+
+    def __init__(self, source: str, clock: Clock, *, max_memory: int = MAX_MEMORY) -> None:
+        self._source, self._clock, self._max_memory = source, clock, max_memory
+        self._memory: deque[bytes] = deque()
+        self._memory_bytes = 0
+        self._disk_holds = True
+        # On the way are first frames of the disk, then, only when the disk holds no others, first ones of memory.
+        self._disk_sent = self._memory_sent = 0
+        self._pop = 0  # acknowledged frames that are still on disk
+        self._acked = 0  # frames acknowledged on the present connection
+        self._seq = 0
+        self._late_counters: Counts = {}
+        self._late_histograms: Histograms = {}
+        self._last_gauges: Gauges | None = None
+        self.dropped: dict[Labels, int] = {}
+        """(route, reason) -> records lost to a bound."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether all that was put is acknowledged."""
+        return not (self._disk_holds or self._memory or self._late_counters or self._late_histograms)
+
+    @property
+    def saved(self) -> bool:
+        """Whether nothing is left in memory."""
+        return not (self._memory or self._late_counters or self._late_histograms)
+
+    @property
+    def on_the_way(self) -> int:
+        return self._disk_sent + self._memory_sent
+
+    # In
+
+    def put(
+        self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any], *, last: bool = False
+    ) -> None:
+        """Queue one tick, several where it is long, none where nothing happened. `last` is admitted over the bound."""
+        counters, histograms = (
+            merged(self._late_counters, counters),
+            merged_histograms(self._late_histograms, histograms),
+        )
+        if not (counters or histograms or records or gauges != self._last_gauges):
+            return
+        frames, too_large = self._frames(counters, histograms, gauges, records)
+        size = sum(map(len, frames))
+        if self._memory_bytes + size > self._max_memory and not last:
+            self._late_counters, self._late_histograms = merged(counters, self._drop(records, SPOOL_FULL)), histograms
+            return
+        self._late_counters, self._late_histograms = self._drop(too_large, TOO_LARGE), {}
+        self._last_gauges = gauges
+        self._seq += len(frames)
+        self._memory.extend(frames)
+        self._memory_bytes += size
+
+    # Out
+
+    def take(self, read: list[bytes]) -> list[bytes]:
+        """The frames to send now: those just `read` from disk or, where the disk holds none, the next in memory."""
+        self._disk_sent += len(read)
+        if self._disk_holds:
+            return read
+        start = self._memory_sent
+        frames = list(islice(self._memory, start, start + self._room))
+        self._memory_sent += len(frames)
+        return frames
+
+    def acknowledge(self, total: int) -> None:
+        """The control process has kept the first `total` frames of this connection. ValueError where that cannot be."""
+        count = total - self._acked
+        if not 0 <= count <= self.on_the_way:
+            raise ValueError(f"{count} more ticks acknowledged, but {self.on_the_way} are on the way")
+        self._acked = total
+        from_disk = min(count, self._disk_sent)
+        self._disk_sent -= from_disk
+        self._pop += from_disk
+        self._memory_sent -= count - from_disk
+        self._forget(count - from_disk)
+
+    def rewind(self) -> None:
+        """The connection is gone: what was on the way must go again, and the next one counts from 0."""
+        self._disk_sent = self._memory_sent = self._acked = 0
+        self._last_gauges = None  # the next listener has not heard them
+
+    # Disk
+
+    def plan(self, *, connected: bool) -> DiskWork | None:
+        """What the disk has to do before frames can go out; None where it has no part in it.
+
+        Memory moves to disk while there is no connection, and when it fills up because the other side is slow.
+        """
+        spill = not connected or self._memory_bytes * 2 > self._max_memory
+        append = tuple(islice(self._memory, _BATCH)) if spill else ()
+        read = self._room if connected and self._disk_holds else 0
+        if not (self._pop or append or read):
+            return None
+        return DiskWork(self._pop, append, self._disk_sent, read)
+
+    def done(self, work: DiskWork, result: DiskResult) -> None:
+        self._pop -= work.pop
+        self._disk_holds = result.holds
+        moved = min(result.appended, self._memory_sent)
+        self._memory_sent -= moved
+        self._disk_sent += moved
+        self._forget(result.appended)
+
+    # Inside
+
+    @property
+    def _room(self) -> int:
+        return WINDOW - self.on_the_way
+
+    def _forget(self, frames: int) -> None:
+        for _ in range(frames):
+            self._memory_bytes -= len(self._memory.popleft())
+
+    def _frames(
+        self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]
+    ) -> tuple[list[bytes], list[Any]]:
+        """One report as frames not much longer than MAX_TICK, the counts in the first; and the records that are too
+        long for any frame."""
+        frames: list[bytes] = []
+        too_large: list[Any] = []
+        parts = deque([records])
+        while parts:
+            part = parts.popleft()
+            tick = Tick(self._source, self._seq + len(frames) + 1, self._clock.now(), records=part)
+            if not frames:
+                tick.counters, tick.histograms, tick.gauges = counters, histograms, gauges
+            frame = encode(TICK, to_wire(tick))
+            if len(frame) > MAX_TICK and len(part) > 1:
+                middle = len(part) // 2
+                parts.extendleft((part[middle:], part[:middle]))
+            elif len(frame) > MAX_RECORD and part:
+                too_large += part
+                if not frames:
+                    parts.appendleft([])
+            else:
+                frames.append(frame)
+        return frames, too_large
+
+    def _drop(self, records: list[Any], reason: str) -> Counts:
+        """Count the records as dropped: what to add to the counters."""
+        lost: dict[Labels, int] = {}
+        for record in records:
+            labels = (record[_ROUTE], reason)
+            lost[labels] = lost.get(labels, 0) + 1
+            self.dropped[labels] = self.dropped.get(labels, 0) + 1
+        return {PAIRS_DROPPED.name: lost} if lost else {}
+
+
+def merged(left: Counts, right: Counts) -> Counts:
+    """The sums of two tables of counts; neither is changed."""
+    if not left or not right:
+        return left or right
+    total = {name: dict(rows) for name, rows in left.items()}
+    for name, rows in right.items():
+        table = total.setdefault(name, {})
+        for labels, count in rows.items():
+            table[labels] = table.get(labels, 0) + count
+    return total
+
+
+def merged_histograms(left: Histograms, right: Histograms) -> Histograms:
+    """As `merged`, cell by cell."""
+    if not left or not right:
+        return left or right
+    total = {name: dict(rows) for name, rows in left.items()}
+    for name, rows in right.items():
+        table = total.setdefault(name, {})
+        for labels, cells in rows.items():
+            known = table.get(labels)
+            table[labels] = [a + b for a, b in zip(known, cells, strict=True)] if known else cells
+    return total
