@@ -48,7 +48,7 @@ def _translate(error: Exception) -> ApiError | None:
         case CommandError():
             return ApiError(409, "not_allowed", error.detail, allowed=list(error.allowed))
         case ConfigError():
-            return ApiError(422, "invalid_config", str(error))
+            return ApiError(422, "invalid_config", str(error), problems=[str(each) for each in error.problems])
         case StoreUnavailableError():
             return ApiError(503, "store_unavailable", str(error), headers={"retry-after": "1"})
         case StoreFormatError():

@@ -51,9 +51,11 @@ class Api:
     async def pairs(self, request: web.Request) -> web.Response:
         route = self._known(request)["name"]
         query = read_query(request.query, PairsQuery)
-        found, following = await self._pairs.pairs(
-            route, verdict=query.verdict.value if query.verdict else None, before=query.before, limit=query.limit
-        )
+        verdict = query.verdict.value if query.verdict else None
+        try:
+            found, following = await self._pairs.pairs(route, verdict=verdict, before=query.before, limit=query.limit)
+        except ValueError as error:  # a cursor that no answer of ours gave
+            raise ApiError(422, "invalid_query", f"before: {error}", path="before") from error
         return answer({"pairs": found, "next": following})
 
     async def pair(self, request: web.Request) -> web.Response:

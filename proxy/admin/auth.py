@@ -81,7 +81,9 @@ def _read(file: Path) -> dict[str, Caller]:
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(file)) from error
     if mode & 0o006:
-        raise ConfigError(f"everyone on this machine may read or write it (mode {mode:04o}); run chmod 600 {file}", file=str(file))
+        raise ConfigError(
+            f"everyone on this machine may read or write it (mode {mode:04o}); run chmod 600 {file}", file=str(file)
+        )
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"is over {_MAX_BYTES >> 20} MiB", file=str(file))
     return _parse(data.decode("utf-8", "replace"), str(file))

@@ -1,0 +1,146 @@
+"""A small scripted control process behind a real admin server: what tests of the API and of the commands share."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from proxy.model.errors import CommandError
+from proxy.model.rollouts import Event
+from proxy.model.words import Verb
+
+ROUTE: dict[str, Any] = {
+    "name": "refunds",
+    "legacy": "human",
+    "agent": "agent",
+    "version": "2026-11-22",
+    "phase": "progressing",
+    "stage": "canary",
+    "weight": 5.0,
+    "shadow_percent": 100.0,
+    "since": "2026-11-22T08:00:00.000Z",
+    "reason": "the gates passed",
+    "revision": 3,
+    "gates": [
+        {
+            "name": "min_samples",
+            "verdict": "inconclusive",
+            "value": 40,
+            "bound": None,
+            "threshold": 500,
+            "samples": 40,
+            "reason": "40 of 500 samples",
+        }
+    ],
+    "guard": [],
+    "totals": {"legacy": {"requests": 950, "failed": 1}, "agent": {"requests": 50, "failed": 2}},
+    "agreement": {"matched": 36, "mismatched": 4, "incomparable": 0, "ratio": 0.9, "lower_bound": 0.71},
+}
+PLAIN: dict[str, Any] = {**ROUTE, "name": "plain", "agent": None, "version": None, "phase": None, "stage": None}
+
+PAIR: dict[str, Any] = {
+    "id": "refunds.1-0",
+    "request_id": "r-1",
+    "route": "refunds",
+    "at": "2026-11-22T08:00:01.000Z",
+    "arm": "legacy",
+    "mode": "legacy",
+    "verdict": "mismatched",
+    "differences": [{"path": "$.decision", "legacy": "approve", "agent": "deny"}],
+    "legacy": {"status": 200, "decision": "approve", "duration": 0.05, "error": None, "body": None},
+    "agent": {"status": 200, "decision": "deny", "duration": 0.02, "error": None, "body": None},
+}
+
+EVENT = Event(
+    at=1_795_000_000.0,
+    route="refunds",
+    version="2026-11-22",
+    kind="advance",
+    actor="controller",
+    reason="the gates passed",
+    before=("progressing", "shadow", 0),
+    after=("progressing", "canary", 5_000),
+)
+
+
+class ScriptedOperations:
+    """`Operations` that carries out verbs on paper. `failure` is raised by the next command or reload."""
+
+    def __init__(self) -> None:
+        self.documents = {"refunds": dict(ROUTE), "plain": dict(PLAIN)}
+        self.commands: list[tuple[str, Verb, str, str, bool]] = []
+        self.reloads: list[str] = []
+        self.reasons: list[str] = []
+        self.failure: Exception | None = None
+
+    def routes(self) -> list[dict[str, Any]]:
+        return list(self.documents.values())
+
+    def route(self, name: str) -> dict[str, Any] | None:
+        return self.documents.get(name)
+
+    async def command(self, route: str, verb: Verb, *, actor: str, reason: str, full: bool = False) -> dict[str, Any]:
+        self._fail()
+        document = self.documents[route]
+        if document["version"] is None:
+            raise KeyError(route)
+        if verb is Verb.RESUME and document["phase"] != "paused":
+            raise CommandError("refunds is progressing; only a paused rollout resumes", ("promote", "pause", "abort"))
+        self.commands.append((route, verb, actor, reason, full))
+        if verb is Verb.PAUSE:
+            document["phase"] = "paused"
+        document["revision"] += 1
+        return document
+
+    async def reload(self, *, actor: str) -> dict[str, Any]:
+        self._fail()
+        self.reloads.append(actor)
+        return {"result": "applied", "snapshot": 7}
+
+    def config(self) -> dict[str, Any]:
+        return {"workers": 2, "upstreams": {"agent": {"set_headers": {"authorization": "***"}}}}
+
+    def unready(self) -> list[str]:
+        return self.reasons
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class ScriptedPairs:
+    """`PairReader` over a few pairs; remembers what it was asked. `failure` is raised by the next reading."""
+
+    def __init__(self) -> None:
+        self.kept = [PAIR]
+        self.asked: list[tuple[str, str | None, str | None, int]] = []
+        self.failure: Exception | None = None
+
+    async def pairs(
+        self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append((route, verdict, before, limit))
+        return self.kept[:limit], "1-0" if len(self.kept) > limit else None
+
+    async def pair(self, pair_id: str) -> dict[str, Any] | None:
+        if self.failure is not None:
+            raise self.failure
+        return next((pair for pair in self.kept if pair["id"] == pair_id), None)
+
+
+class ScriptedHistory:
+    async def history(self, route: str, limit: int = 100) -> list[Event]:
+        return [EVENT][:limit] if route == "refunds" else []
+
+
+def tokens_file(folder: Path) -> Path:
+    """`ana` may read with `red`, `bo` may act with `blue`."""
+    lines = [
+        f"{name} {role} sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+        for name, role, token in (("ana", "viewer", "red"), ("bo", "operator", "blue"))
+    ]
+    file = folder / "tokens"
+    file.write_text("\n".join(lines) + "\n")
+    file.chmod(0o600)
+    return file
