@@ -34,6 +34,11 @@ from proxy.config.units import (
     parse_whole,
 )
 
+__all__ = [
+    "Address", "Admin", "Config", "Limits", "Listen", "Match", "Retry", "Rollout", "Route", "Timeouts", "Upstream",
+    "mask_store",
+]  # fmt: skip
+
 _NO_TLS: Final = "is not built yet; terminate TLS in front of Crossfade"
 
 
