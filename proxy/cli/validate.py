@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from ruamel.yaml import YAML
@@ -57,7 +58,7 @@ def schema() -> None:
 
 
 def _write_yaml(config: Config) -> None:
-    yaml = YAML()
+    yaml: Any = YAML()  # its attributes are not typed
     yaml.default_flow_style = False
     yaml.width = 120
     yaml.dump(masked(config), click.get_text_stream("stdout"))

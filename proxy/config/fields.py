@@ -61,11 +61,17 @@ class Shape:
         return text
 
 
+_PATHS: Final = jsonpath.JSONPathEnvironment(strict=True)
+"""RFC 9535 and nothing beyond it, as `proxy.outcomes.decision` reads the paths."""
+
+
 def _check_path(path: str) -> str:
     try:
-        jsonpath.compile(path)
+        query = _PATHS.compile(path)
     except jsonpath.JSONPathError as error:
         raise UnfitError(f"is no JSON path: {str(error).splitlines()[0]}") from error
+    if not isinstance(query, jsonpath.JSONPath):
+        raise UnfitError("joins several JSON paths; write one, such as $.decision")
     return path
 
 

@@ -110,14 +110,12 @@ class Retry(Section):
         return ["503" if word == 503 else word for word in value] if isinstance(value, list) else value
 
 
-_FRAMING: Final = frozenset({
-    "connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+_OURS: Final = frozenset({
+    "connection", "content-length", "expect", "forwarded", "keep-alive", "proxy-connection", "te", "traceparent",
+    "trailer", "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+    "x-request-id",
 })  # fmt: skip
-
-
-def _check_header(name: str) -> None:
-    if name.lower() in _FRAMING or name.lower().startswith("x-crossfade-"):
-        raise UnfitError("is Crossfade's own to write; leave it out", at=(name,))
+"""Headers that frame a message or that Crossfade says of what it knows itself."""
 
 
 def _mask_values(headers: dict[str, str]) -> dict[str, str]:
@@ -165,13 +163,14 @@ class Upstream(Section):
     def check_set_headers(cls, headers: dict[str, str]) -> dict[str, str]:
         seen: set[str] = set()
         for name in headers:
-            _check_header(name)
+            if name.lower() in _OURS or name.lower().startswith("x-crossfade-"):
+                raise UnfitError("is Crossfade's own to write; leave it out", at=(name,))
             if name.lower() in seen:
                 raise UnfitError("is set twice; upper and lower case make no difference", at=(name,))
             seen.add(name.lower())
         return headers
 
-    @field_validator("remove_headers", mode="after")
+    @field_validator("remove_headers")
     @classmethod
     def keep_host(cls, names: frozenset[str]) -> frozenset[str]:
         if "host" in {name.lower() for name in names}:
