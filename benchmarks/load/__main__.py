@@ -1,0 +1,116 @@
+"""`make bench`: measure Crossfade side by side with what is installed of its peers."""
+
+import resource
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from benchmarks.load.cases import CASES, Case, choose
+from benchmarks.load.children import BenchError, pick_cores
+from benchmarks.load.install import how_to_get, install_peers
+from benchmarks.load.peers import PEERS
+from benchmarks.load.report import machine, tables, write_readme
+from benchmarks.load.session import Plan, Session
+from benchmarks.load.upstreams import find
+
+_CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for case in CASES)}. May be repeated."
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--case", "words", multiple=True, metavar="WORD", help=_CASE_HELP)
+@click.option("--peer", "names", multiple=True, type=click.Choice(list(PEERS)), help="Only these; may be repeated.")
+@click.option("--rounds", type=click.IntRange(1, 50), help="How often each case is run.  [default: 3, quick: 1]")
+@click.option("--seconds", type=click.FloatRange(0.5, 30), help="Length of a measured run.  [default: 1.5, quick: 0.8]")
+@click.option("--quick", is_flag=True, help="About a minute: POST only, one short round. Good for a first look.")
+@click.option("--write", is_flag=True, help="Write the tables, machine and versions into benchmarks/README.md.")
+@click.option("--install-peers", "install", is_flag=True, help="Install wrk, nginx, HAProxy and Envoy, and stop.")
+def main(
+    *,
+    words: tuple[str, ...],
+    names: tuple[str, ...],
+    rounds: int | None,
+    seconds: float | None,
+    quick: bool,
+    write: bool,
+    install: bool,
+) -> None:
+    """CPU time per request, requests/s, latencies and memory of Crossfade beside nginx, HAProxy, Envoy and aiohttp."""
+    try:
+        if install:
+            install_peers()
+            return
+        cases = _cases(words, quick)
+        peers = _peers(names)
+        plan = Plan(
+            cases,
+            tuple(PEERS[name] for name in peers),
+            rounds or (1 if quick else 3),
+            seconds or (0.8 if quick else 1.5),
+            reference_seconds=0.5 if quick else 0.7,
+        )
+        sys.exit(_measure(plan, peers, write))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _cases(words: tuple[str, ...], quick: bool) -> tuple[Case, ...]:
+    cases = choose(words)
+    if not cases:
+        raise BenchError(f"no case is called like {' or '.join(words)}; there are {', '.join(c.name for c in CASES)}")
+    return tuple(case for case in cases if not quick or words or case.method == "POST" or case.idle)
+
+
+def _peers(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those asked for that are installed; the missing ones are named, and it goes on without them."""
+    if missing := [program for program in ("wrk", "nginx") if find(program) is None]:
+        raise BenchError(f"{' and '.join(missing)} missing; get them with: {how_to_get(missing)}")
+    found: dict[str, str] = {}
+    for name, peer in PEERS.items():
+        version = peer.version() if not names or name in names else ""
+        if version is None:
+            print(f"{name} is missing and left out; get it with: {peer.install}")
+        elif version:
+            found[name] = version
+    return found
+
+
+def _measure(plan: Plan, versions: Mapping[str, str], write: bool) -> int:
+    """Run the plan and print; the exit code is 1 when a run failed."""
+    _allow_many_sockets()
+    signal.signal(signal.SIGTERM, _end)
+    with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
+        session = Session(plan, Path(folder), pick_cores(), print)
+        session.run()
+    text = f"{machine(versions, _command())}\n\n{tables(session.results)}"
+    print(f"\n{text}")
+    if write:
+        write_readme(text)
+    return 1 if session.results.failed else 0
+
+
+def _command() -> str:
+    """How this was called, as a user of make writes it."""
+    given = shlex.join(sys.argv[1:])
+    return f"make bench ARGS={shlex.quote(given)}" if given else "make bench"
+
+
+def _allow_many_sockets() -> None:
+    """The idle case opens a thousand connections here and two thousand in a proxy, which inherits this limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _end(signum: int, _frame: FrameType | None) -> None:
+    """Leave by the way that ends every child."""
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Child processes of the benchmark: pinned to a core, in their own process group, and always ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+
+
+class BenchError(Exception):
+    """What stops a run, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Where the load (wrk and the upstreams) and where the proxy runs."""
+
+    load: int
+    proxy: int
+
+
+def pick_cores() -> Cores:
+    """Two cores of this machine, where possible no two threads of one physical core."""
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        raise BenchError("the load and the proxy need a core each, and this machine has one")
+    load = usable[0]
+    siblings = Path(f"/sys/devices/system/cpu/cpu{load}/topology/thread_siblings_list")
+    twins = _parse_cpu_list(siblings.read_text()) if siblings.exists() else set()
+    return Cores(load, next((core for core in usable[1:] if core not in twins), usable[1]))
+
+
+def _parse_cpu_list(text: str) -> set[int]:
+    """The cores of a list such as `0,4-6`."""
+    cores: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cores.update(range(int(first), int(last or first) + 1))
+    return cores
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listened on a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class Child:
+    """A server started by the benchmark; `log` holds what it wrote."""
+
+    def __init__(self, argv: Sequence[str], core: int, log: Path) -> None:
+        self.name = Path(argv[0]).name
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                ["taskset", "--cpu-list", str(core), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches only the benchmark, which then ends the children in order
+            )
+        self.pid = self._process.pid
+
+    def wait_until_listening(self, port: int, seconds: float = 20.0) -> None:
+        """Until somebody accepts at `port`; BenchError with the log's end when it ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                pass
+            else:
+                return
+            if self._ended_within(0.02):
+                raise BenchError(f"{self.name} ended with code {self._process.returncode}: {self.last_words()}")
+        raise BenchError(f"{self.name} does not listen after {seconds:g} s: {self.last_words()}")
+
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:]) or "it said nothing"
+
+    def stop(self) -> None:
+        """Ask its main process to end, then end whatever is left of its group."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._ended_within(STOP_SECONDS)
+        with suppress(ProcessLookupError):  # an empty group: all of it ended as asked
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+@contextmanager
+def running(argv: Sequence[str], core: int, log: Path, port: int) -> Iterator[Child]:
+    """A child that listens on `port`, ended on leaving."""
+    child = Child(argv, core, log)
+    try:
+        child.wait_until_listening(port)
+        yield child
+    finally:
+        child.stop()
