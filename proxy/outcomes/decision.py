@@ -4,6 +4,7 @@ A path is compiled once. Paths of members and indices (`$.a.b[0]`) become direct
 filters, descendants) are python-jsonpath's, which is some fifty times slower.
 """
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -16,6 +17,10 @@ Part = str | int | None
 """A step of a path: a member's name, an array's index, or None for "each" (`*`)."""
 
 
+Place = tuple[str | int, ...]
+"""Where a value is in a document: member names and indices from the root."""
+
+
 class _Missing(Enum):
     MISSING = "missing"
 
@@ -26,6 +31,7 @@ class _Missing(Enum):
 MISSING: Final = _Missing.MISSING
 """What a path gives where the document has nothing at it. (JSON's null is None.)"""
 
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENVIRONMENT: Final = jsonpath.JSONPathEnvironment(strict=True)
 
 
@@ -72,17 +78,30 @@ def plain_parts(text: str) -> tuple[Part, ...] | None:
     return tuple(parts)
 
 
-def locations(text: str) -> Callable[[Any], list[tuple[str | int, ...]]]:
+def locations(text: str) -> Callable[[Any], list[Place]]:
     """A function from a document to where the path's values are in it, for paths that are not plain."""
     query = _parse(text)
 
-    def find(document: Any) -> list[tuple[str | int, ...]]:
+    def find(document: Any) -> list[Place]:
         try:
             return [match.parts for match in query.finditer(document)]
         except jsonpath.JSONPathError:
             return []
 
     return find
+
+
+def path_text(place: Place) -> str:
+    """The place as an operator writes it: `$.items[0].id`, `$['not a name']`."""
+    return "$" + "".join(_step_text(part) for part in place)
+
+
+def _step_text(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    if _NAME.fullmatch(part):
+        return f".{part}"
+    return "['" + part.replace("\\", "\\\\").replace("'", "\\'") + "']"
 
 
 def _parse(text: str) -> jsonpath.JSONPath:
@@ -98,7 +117,7 @@ def _parse(text: str) -> jsonpath.JSONPath:
     return query
 
 
-def _lookup(parts: tuple[str | int, ...]) -> Callable[[Any], Any]:
+def _lookup(parts: Place) -> Callable[[Any], Any]:
     def look(document: Any) -> Any:
         value = document
         for part in parts:

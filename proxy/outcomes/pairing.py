@@ -1,0 +1,155 @@
+"""From a worker's record to the pair that is stored: both arms' outcomes side by side, compared and masked.
+
+Each body is decoded once. The verdict is found on what the arms said; the document holds the masked form only.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from proxy.config.rollout_schema import Rollout
+from proxy.model.records import Outcome, Record
+from proxy.model.words import Arm, Failure, Match
+from proxy.outcomes import body
+from proxy.outcomes.body import NO_BODY, Body, Kind
+from proxy.outcomes.compare import Comparer, Comparison, Difference
+from proxy.outcomes.decision import MISSING, check_path, path_text
+from proxy.outcomes.redact import MASK, Redactor, look
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How one rollout's records become pairs. Made once per configuration."""
+
+    comparer: Comparer
+    redactor: Redactor
+
+
+class Pair(NamedTuple):
+    """`verdict` is None where only one arm was asked. `document` is DESIGN's pair without its `id`, ready for JSON."""
+
+    verdict: Match | None
+    document: dict[str, Any]
+
+
+def rules(rollout: Rollout) -> Rules:
+    """Compile what a rollout says of comparing and masking. Raises ValueError, with the setting's name, where a path is
+    no JSONPath."""
+    compare, confidence = rollout.compare, rollout.escalate.confidence
+    settings = [("compare.decision", compare.decision), ("escalate.confidence.path", confidence and confidence.path)]
+    settings += [("compare.fields.ignore", path) for path in compare.fields.ignore]
+    settings += [("compare.fields.tolerance", path) for path in compare.fields.tolerance]
+    for setting, path in settings:
+        if path is not None:
+            try:
+                check_path(path)
+            except ValueError as error:
+                raise ValueError(f"{setting}: {error}") from None
+    comparer = Comparer(compare.decision, compare.fields.ignore, compare.fields.tolerance)
+    return Rules(comparer, Redactor(rollout.record.redact))
+
+
+def make_pair(record: Record, rules: Rules) -> Pair:
+    """The pair of one record.
+
+    In the document times are RFC 3339 in UTC, durations seconds. A body is its JSON value or its text; of other bytes
+    only `{omitted, bytes}` is kept. `comparison` says in a sentence why a pair is incomparable, `more_differences` how
+    many are not listed.
+    """
+    redactor = rules.redactor
+    legacy, agent = _body(record.legacy), _body(record.agent)
+    result = _compare(record, legacy, agent, rules.comparer)
+    document: dict[str, Any] = {
+        "request_id": record.request_id,
+        "trace_id": record.trace_id,
+        "route": record.route,
+        "version": record.version,
+        "stage": record.stage,
+        "epoch": record.epoch,
+        "at": datetime.fromtimestamp(record.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "key_hash": record.key_hash,
+        "bucket": record.bucket,
+        "arm": record.arm,
+        "mode": record.mode,
+        "reason": record.reason,
+        "shadow_fate": record.fate,
+        "verdict": result.verdict.value if result else None,
+        "comparison": result.reason if result else "only one arm was asked",
+        "differences": [_difference(found, redactor) for found in result.differences] if result else [],
+        "more_differences": result.more if result else 0,
+        "request": {
+            "method": record.method,
+            "target": look(record.target),
+            "headers": redactor.headers(record.headers),
+            "body": redactor.body(body.read(record.body, record.truncated)),
+            "truncated": record.truncated,
+        },
+        "legacy": _outcome(record.legacy, legacy, rules),
+        "agent": _outcome(record.agent, agent, rules),
+        "escalation": _escalation(record.escalation, redactor),
+        "steps": [],
+    }
+    return Pair(result.verdict if result else None, document)
+
+
+def _body(outcome: Outcome | None) -> Body:
+    return body.read(outcome.body, outcome.truncated) if outcome else NO_BODY
+
+
+def _compare(record: Record, legacy: Body, agent: Body, comparer: Comparer) -> Comparison | None:
+    if record.legacy is None or record.agent is None:
+        return None
+    reason = _unfit(Arm.LEGACY, record.legacy, legacy) or _unfit(Arm.AGENT, record.agent, agent)
+    if reason:
+        return Comparison(Match.INCOMPARABLE, reason=reason)
+    return comparer.compare(legacy.value, agent.value, same=legacy.raw == agent.raw)
+
+
+def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
+    """Why an arm's answer cannot be compared; empty where it can."""
+    if outcome.error == Failure.ESCALATION:
+        return f"{arm} handed over to the human"
+    if outcome.error:
+        return f"{arm} did not complete: {outcome.error}"
+    if outcome.status == 0 or outcome.status >= 500:
+        return f"{arm} failed with status {outcome.status}"
+    if not content.whole:
+        return f"{arm}'s answer is longer than record.max_body"
+    if content.kind is Kind.NONE:
+        return f"{arm}'s answer has no body, or none was kept"
+    if content.kind is not Kind.JSON:
+        return f"{arm}'s answer is not JSON"
+    return ""
+
+
+def _outcome(outcome: Outcome | None, content: Body, rules: Rules) -> dict[str, Any] | None:
+    if outcome is None:
+        return None
+    kept = rules.redactor.body(content)
+    # Read from the masked body: a hidden member stays hidden, even where it is the decision.
+    decision = rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING
+    return {
+        "status": outcome.status,
+        "decision": None if decision is MISSING else decision,
+        "duration": round(outcome.duration, 6),
+        "error": outcome.error or None,
+        "headers": rules.redactor.headers(outcome.headers),
+        "body": kept,
+        "truncated": outcome.truncated or not content.whole,
+    }
+
+
+def _difference(found: Difference, redactor: Redactor) -> dict[str, Any]:
+    """As JSON. An arm without anything at the path has null there."""
+    hidden = any(isinstance(part, str) and redactor.hides(part) for part in found.place)
+    legacy, agent = (
+        None if value is MISSING else MASK if hidden else redactor.value(value) for value in (found.legacy, found.agent)
+    )
+    return {"path": path_text(found.place), "legacy": legacy, "agent": agent}
+
+
+def _escalation(escalation: tuple[str, str] | None, redactor: Redactor) -> dict[str, str] | None:
+    if escalation is None:
+        return None
+    escalation_id, reason = escalation
+    return {"id": escalation_id, "reason": redactor.text(reason)}
