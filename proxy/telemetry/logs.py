@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from proxy.model.clock import Clock
+from proxy.model.errors import ConfigError
 from proxy.telemetry.clock import SystemClock, rfc3339
 from proxy.telemetry.masking import mask, mask_text
 
@@ -32,11 +33,11 @@ def configure(process: str, *, stream: IO[str] | None = None, level: str = "", c
     """Set up structlog and the standard library's logging for this process.
 
     `process` names it in each line (`supervisor`, `control`, `worker 1`). `stream` is stderr unless given. Raises
-    ValueError on an unknown level or CROSSFADE_LOG.
+    ConfigError on an unknown level or style.
     """
     level = level or os.environ.get("CROSSFADE_LOG_LEVEL", "") or "info"
     if level not in LEVELS:
-        raise ValueError(f"CROSSFADE_LOG_LEVEL is {level!r}; write one of {', '.join(LEVELS)}")
+        raise ConfigError(f"{level!r} is no level; write one of {', '.join(LEVELS)}", path="CROSSFADE_LOG_LEVEL")
     sink = _Sink(stream or sys.stderr, process, clock or SystemClock())
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -155,7 +156,7 @@ class _Forward(logging.Handler):
 def _for_the_eye(stream: IO[str]) -> bool:
     style = os.environ.get("CROSSFADE_LOG", "")
     if style not in ("", "json", "console"):
-        raise ValueError(f"CROSSFADE_LOG is {style!r}; write json or console")
+        raise ConfigError(f"{style!r} is no style; write json or console", path="CROSSFADE_LOG")
     return style == "console" or (not style and stream.isatty())
 
 

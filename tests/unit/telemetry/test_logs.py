@@ -10,6 +10,7 @@ import orjson
 import pytest
 import structlog
 
+from proxy.model.errors import ConfigError
 from proxy.telemetry import logs
 from tests.fakes import FakeClock
 
@@ -161,7 +162,7 @@ def test_json_can_be_forced_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(("name", "value"), [("CROSSFADE_LOG", "xml"), ("CROSSFADE_LOG_LEVEL", "loud")])
 def test_a_setting_that_means_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=f"{name} is '{value}'; write"):
+    with pytest.raises(ConfigError, match=f"^{name}: '{value}' is no .*; write"):
         logs.configure("control", stream=io.StringIO())
 
 
