@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from ruamel.yaml import YAML
@@ -58,10 +57,10 @@ def schema() -> None:
 
 
 def _write_yaml(config: Config) -> None:
-    yaml: Any = YAML()  # its attributes are not typed
+    yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 120
-    yaml.dump(masked(config), click.get_text_stream("stdout"))
+    yaml.dump(masked(config), sys.stdout)
 
 
 def _count(number: int, thing: str) -> str:
