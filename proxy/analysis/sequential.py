@@ -173,7 +173,7 @@ class _Fast:
     Both go back to 0 when C <= 0. Fires when C and A reach their thresholds together.
     """
 
-    __slots__ = ("_bad", "_blame", "_cusum", "_margin", "_requests", "_threshold", "_attribution")
+    __slots__ = ("_attribution", "_bad", "_blame", "_cusum", "_margin", "_requests", "_threshold")
 
     def __init__(self, margin: float, threshold: float, blame: float) -> None:
         self._margin, self._threshold, self._blame = margin, threshold, blame
@@ -188,7 +188,7 @@ class _Fast:
 
     def score(self) -> float:
         keys = zip(self._cusum, self._attribution, strict=True)
-        return max(0.0, max(min(c / self._threshold, a / self._blame, 1.0) for c, a in keys))
+        return max(0.0, *(min(c / self._threshold, a / self._blame, 1.0) for c, a in keys))
 
     def _judge(self, block: _Block) -> bool:
         q = (self._bad + 1) / (self._requests + 20)

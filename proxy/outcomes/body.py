@@ -28,7 +28,9 @@ class Kind(Enum):
 
 
 class Body(NamedTuple):
-    """`value` is the decoded JSON, the text or the bytes, `raw` the unpacked bytes. `whole` is False for a beginning."""
+    """`value` is the decoded JSON, the text or the bytes, `raw` the unpacked bytes.
+
+    `whole` is False for a beginning."""
 
     kind: Kind
     value: Any = None

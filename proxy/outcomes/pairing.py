@@ -36,15 +36,15 @@ def rules(rollout: Rollout) -> Rules:
     """Compile what a rollout says of comparing and masking. Raises ValueError, with the setting's name, where a path is
     no JSONPath."""
     compare, confidence = rollout.compare, rollout.escalate.confidence
-    settings = [("compare.decision", compare.decision), ("escalate.confidence.path", confidence and confidence.path)]
-    settings += [("compare.fields.ignore", path) for path in compare.fields.ignore]
-    settings += [("compare.fields.tolerance", path) for path in compare.fields.tolerance]
-    for setting, path in settings:
-        if path is not None:
-            try:
-                check_path(path)
-            except ValueError as error:
-                raise ValueError(f"{setting}: {error}") from None
+    paths = [("compare.decision", compare.decision)] if compare.decision is not None else []
+    paths += [("escalate.confidence.path", confidence.path)] if confidence is not None else []
+    paths += [("compare.fields.ignore", path) for path in compare.fields.ignore]
+    paths += [("compare.fields.tolerance", path) for path in compare.fields.tolerance]
+    for setting, path in paths:
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from None
     comparer = Comparer(compare.decision, compare.fields.ignore, compare.fields.tolerance)
     return Rules(comparer, Redactor(rollout.record.redact))
 
@@ -53,8 +53,8 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     """The pair of one record.
 
     In the document times are RFC 3339 in UTC, durations seconds. A body is its JSON value or its text; of other bytes
-    only `{omitted, bytes}` is kept. `comparison` says in a sentence why a pair is incomparable, `more_differences` how
-    many are not listed.
+    only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a pair is incomparable, `more_differences`
+    how many are not listed.
     """
     redactor = rules.redactor
     legacy, agent = _body(record.legacy), _body(record.agent)
@@ -74,7 +74,7 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "reason": record.reason,
         "shadow_fate": record.fate,
         "verdict": result.verdict.value if result else None,
-        "comparison": result.reason if result else "only one arm was asked",
+        "verdict_reason": result.reason if result else "only one arm was asked",
         "differences": [_difference(found, redactor) for found in result.differences] if result else [],
         "more_differences": result.more if result else 0,
         "request": {
@@ -140,12 +140,15 @@ def _outcome(outcome: Outcome | None, content: Body, rules: Rules) -> dict[str, 
 
 
 def _difference(found: Difference, redactor: Redactor) -> dict[str, Any]:
-    """As JSON. An arm without anything at the path has null there."""
+    """As JSON. `missing` names the arm that has nothing at the path; null stands for it."""
     hidden = any(isinstance(part, str) and redactor.hides(part) for part in found.place)
-    legacy, agent = (
-        None if value is MISSING else MASK if hidden else redactor.value(value) for value in (found.legacy, found.agent)
-    )
-    return {"path": path_text(found.place), "legacy": legacy, "agent": agent}
+    shown: dict[str, Any] = {"path": path_text(found.place)}
+    for arm, value in ((Arm.LEGACY, found.legacy), (Arm.AGENT, found.agent)):
+        if value is MISSING:
+            shown |= {arm.value: None, "missing": arm.value}
+        else:
+            shown[arm.value] = MASK if hidden else redactor.value(value)
+    return shown
 
 
 def _escalation(escalation: tuple[str, str] | None, redactor: Redactor) -> dict[str, str] | None:

@@ -29,9 +29,10 @@ _LOOK: Final = re.compile(
     re.VERBOSE,
 )
 
-_HINT: Final = re.compile(rb"""eyJ|bearer|basic|\\u|"\s*[{\[]""", re.IGNORECASE)
-"""A JSON document without any of these holds no string that needs a look: `_LOOK` finds nothing, even spelt with
-escapes, and no string is a JSON document itself."""
+_HINTS: Final = (b"eyJ", b"\\u", b'"{', b'"[', b'" ', b'"\\')
+_HINTS_ANY_CASE: Final = (b"bearer", b"basic")
+"""A JSON document without any of these holds no string that needs a look: `_LOOK` would find nothing in it, however it
+is escaped, and no string is a JSON document itself."""
 
 _LINE: Final = re.compile(r"""(?<![\w-])(?P<name>[\w-]{1,64})["']?\s{0,8}:\s*""")
 _LINE_VALUE: Final = re.compile(
@@ -70,8 +71,7 @@ class Redactor:
         """
         match content.kind:
             case Kind.JSON:
-                scan = _HINT.search(content.raw) is not None
-                return self._value(content.value, _SCALARS if scan else _LEAVES)
+                return self._value(content.value, _SCALARS if _suspicious(content.raw) else _LEAVES)
             case Kind.TEXT:
                 return self.text(content.value)
             case Kind.BINARY:
@@ -142,6 +142,14 @@ _OPENING: Final = frozenset("{[")
 def look(text: str) -> str:
     """`text` with everything masked that looks like a credential: JSON web tokens, Authorization values."""
     return _LOOK.sub(MASK, text)
+
+
+def _suspicious(raw: bytes) -> bool:
+    # A search for each of these takes a tenth of what one regular expression for all takes.
+    if any(hint in raw for hint in _HINTS):
+        return True
+    lower = raw.lower()
+    return any(hint in lower for hint in _HINTS_ANY_CASE)
 
 
 def _plain(name: str) -> str:
