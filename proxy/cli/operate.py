@@ -1,6 +1,7 @@
 """The operator's commands: each asks the admin API, shows its answer and adds nothing of its own."""
 
 import getpass
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ DEGRADED, PAUSED, TIMED_OUT = 3, 4, 5
 """Exit codes of `status --wait`."""
 _SETTLED: Final = {"completed": 0, "degraded": DEGRADED, "paused": PAUSED}
 _PAGE: Final = 500
+_PIPE_WIDTH: Final = 400
 
 Command = Callable[..., None]
 Routes = list[dict[str, Any]]
@@ -79,6 +81,11 @@ def status(
         show(_read(client, route), route)
 
 
+def _console() -> Console:
+    """In a pipe a row stays on its line, whatever its length."""
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+
+
 def _read(client: AdminClient, route: str | None) -> Routes:
     return client.routes() if route is None else [client.route(route)]
 
@@ -88,7 +95,7 @@ def _print_json(routes: Routes, route: str | None) -> None:
 
 
 def _print_table(routes: Routes, route: str | None) -> None:
-    Console().print(_table(routes, route))
+    _console().print(_table(routes, route))
 
 
 def _table(routes: Routes, route: str | None) -> Any:
@@ -98,7 +105,7 @@ def _table(routes: Routes, route: str | None) -> Any:
 
 def _watch(client: AdminClient, route: str | None, as_json: bool, interval: float) -> None:
     """On a terminal one picture that is kept fresh, else each change below the one before."""
-    console = Console()
+    console = _console()
     with suppress(KeyboardInterrupt):
         if as_json or not console.is_terminal:
             before = None
@@ -186,9 +193,9 @@ def pairs(client: AdminClient, route: str, verdict: str | None, limit: int, as_j
         return
     shown = list(found)
     if shown:
-        Console().print(tables.pairs_table(shown))
+        _console().print(tables.pairs_table(shown))
     else:
-        click.echo("no pairs" if verdict is None else f"no pairs that {verdict}", err=True)
+        click.echo("no pairs" if verdict is None else f"no pairs are {verdict}", err=True)
 
 
 def _pages(client: AdminClient, route: str, verdict: str | None, limit: int) -> Iterator[dict[str, Any]]:
