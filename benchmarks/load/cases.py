@@ -52,7 +52,7 @@ CASES = (
     Case("dead-agent", "mirror, agent is dead", Traffic.MIRROR, agent=Agent.DEAD, aiohttp=False),
     Case("pairs-get", "mirror, every pair recorded, GET", Traffic.PAIRS, "GET", against="mirror-get"),
     Case("pairs-post", "mirror, every pair recorded, POST 1 KiB", Traffic.PAIRS, against="mirror-post"),
-    Case("idle", "1,000 idle client connections", Traffic.MIRROR, "GET", idle=1000),
+    Case("idle", "1,000 idle client connections", Traffic.SPLIT, "GET", idle=1000),
 )
 
 

@@ -55,6 +55,11 @@ def free_ports(count: int) -> list[int]:
             sock.close()
 
 
+def on_core(core: int) -> list[str]:
+    """What stands before a command to pin it to `core`, and to have it ended should the benchmark be killed."""
+    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core)]
+
+
 class Child:
     """A server started by the benchmark; `log` holds what it wrote."""
 
@@ -63,7 +68,7 @@ class Child:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                ["taskset", "--cpu-list", str(core), *argv],
+                [*on_core(core), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, Cores
+from benchmarks.load.children import BenchError, Cores, on_core
 from benchmarks.load.peers import Started
 from benchmarks.load.procfs import cpu_seconds, peak_memory
 from benchmarks.load.upstreams import CONFIGS, Upstream, find
@@ -54,10 +54,16 @@ class Run:
 
 def run_wrk(core: int, port: int, path: str, method: str, seconds: float) -> Load:
     """Load 127.0.0.1 for `seconds` from one thread with kept-alive connections, each sending when it got its answer."""
-    argv = ["taskset", "--cpu-list", str(core), find("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "-d60s"]
+    argv = [*on_core(core), find("wrk") or "wrk", "-t1", f"-c{CONNECTIONS}", "-d60s"]
     body = str(BODY if method == "POST" else 0)
     argv += ["-s", str(CONFIGS / "wrk.lua"), f"http://127.0.0.1:{port}{path}", "--", method, body]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as wrk:
+    with subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches only the benchmark
+    ) as wrk:
         try:
             wrk.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load.cases import Goal, Measure
+from benchmarks.load.children import BenchError
+from benchmarks.load.ratios import spread
+from benchmarks.load.report import BEGIN, END, README, markdown, verdict, write_readme
+
+GOAL = Goal("mirror-post", Measure.CPU, must=0.85, aim=0.7, peer="nginx", other="mirror-post")
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"), [(0.7, "met, and the aim too"), (0.71, "met"), (0.85, "met"), (0.86, "**not met**")]
+)
+def test_a_verdict_is_of_the_median(measured: float, said: str) -> None:
+    found = spread([0.1, measured, 9.0])
+    assert found is not None
+    assert verdict(GOAL, found) == said
+
+
+def test_figures_are_replaced_and_the_prose_around_them_stays(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Above\n\n{BEGIN}\nold\n{END}\n\nBelow.\n")
+    write_readme("new", readme)
+    write_readme("newer", readme)
+    assert readme.read_text() == f"# Above\n\n{BEGIN}\n\nnewer\n\n{END}\n\nBelow.\n"
+
+
+def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"Only one: {BEGIN}")
+    with pytest.raises(BenchError, match=r"README\.md has no markers"):
+        write_readme("new", readme)
+    assert readme.read_text() == f"Only one: {BEGIN}"
+
+
+def test_the_readme_has_its_markers() -> None:
+    assert README.read_text().index(BEGIN) < README.read_text().index(END)
+
+
+def test_columns_are_aligned() -> None:
+    assert markdown(("goal", "must"), [("a", "10 x")]).splitlines() == [
+        "| goal | must |",
+        "|:-----|:-----|",
+        "| a    | 10 x |",
+    ]
