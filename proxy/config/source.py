@@ -84,6 +84,8 @@ def parse(text: str, file: str) -> Mapping:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(part for part in (error.context, error.problem) if part)
+        if mark is not None and text[mark.index - 1 : mark.index + 1] == "${":
+            problem = "within [ ] and { } a reference such as ${VAR} must stand in quotes"
         raise ConfigError(f"is no YAML: {problem}", file=file, line=mark.line + 1 if mark else 0) from error
     except YAMLError as error:
         raise ConfigError(f"is no YAML: {str(error).splitlines()[0]}", file=file) from error
