@@ -23,16 +23,17 @@ from proxy.rollout.plan import Plan
 ALPHA: Final = 0.05
 """Chance that the agreement gate passes wrongly, or that a gate fails wrongly, however often it is looked at."""
 
-MIN_LEGACY: Final = 20
-"""Fewer legacy requests than this say nothing about legacy's own rate."""
+MIN_LEGACY: Final = 100
+"""Fewer legacy requests than this (or than `min_samples`, where that is less) say nothing about legacy's own rate."""
 
 
 def evaluate(plan: Plan, state: RolloutState, evidence: Evidence, now: float) -> tuple[GateResult, ...]:
-    """The gates of the stage that `state` is at, judged on what was seen there. None under a fixed split.
+    """The gates of the stage that `state` is at, judged on what was seen there. There are none under a fixed split, nor
+    at a stage that the plan does not have.
 
     `now` (Unix seconds) is only for the sentences: nothing passes by the clock.
     """
-    if not plan.stages:
+    if state.stage >= len(plan.stages):
         return ()
     results = [_soak(plan, state, now), _min_samples(plan, state, evidence)]
     if state.weight == 0 or (0 < state.weight < BUCKETS and plan.shadow > 0):
@@ -80,14 +81,17 @@ def _agreement(plan: Plan, evidence: Evidence) -> GateResult:
     verdict = agreement.verdict(ok, bad, floor, ALPHA)
     bound = agreement.lower_bound(ok, bad, ALPHA)
     value = ok / samples if samples else None
-    if value is None:
-        reason = f"no comparable pairs yet; at least {floor:.2%} must agree"
+    if floor <= 0:
+        reason = "no agreement is asked for"
+    elif value is None:
+        lost = f", {evidence.incomparable} could not be compared" if evidence.incomparable else ""
+        reason = f"no comparable pairs yet{lost}; {floor:.2%} must surely agree"
     elif verdict is Verdict.PASSED:
         reason = f"{value:.2%} of {samples} pairs agree, surely more than {floor:.2%}"
     elif verdict is Verdict.FAILED:
         reason = f"{value:.2%} of {samples} pairs agree, surely fewer than {floor:.2%}"
     else:
-        reason = f"{value:.2%} of {samples} pairs agree, surely {bound:.2%}; {floor:.2%} must be sure"
+        reason = f"{value:.2%} of {samples} pairs agree, surely {bound:.2%}; more than {floor:.2%} must be sure"
         if floor >= 1:
             reason += ", which no number of pairs can show: lower gates.agreement"
     return GateResult("agreement", verdict, value, bound, floor, samples, reason)
@@ -102,10 +106,11 @@ def _share(name: str, word: str, plan: Plan, evidence: Evidence, margin: float) 
     agent, legacy, min_samples = evidence.agent, evidence.legacy, plan.gates.min_samples
     bad, peers_bad = (agent.failed, legacy.failed) if word == "failed" else (agent.slow, legacy.slow)
     value = bad / agent.requests if agent.requests else None
-    if value is None or agent.requests < min_samples or legacy.requests < MIN_LEGACY:
+    min_legacy = min(MIN_LEGACY, min_samples)
+    if value is None or agent.requests < min_samples or legacy.requests < min_legacy:
         reason = (
             f"too few requests to compare: the agent had {agent.requests} of {min_samples},"
-            f" legacy {legacy.requests} of {MIN_LEGACY}"
+            f" legacy {legacy.requests} of {min_legacy}"
         )
         return GateResult(name, Verdict.INCONCLUSIVE, value, None, None, agent.requests, reason)
     threshold = peers_bad / legacy.requests + margin
