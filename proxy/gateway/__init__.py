@@ -1,5 +1,6 @@
 """The data plane: one worker process.
 
-Bytes come in at `downstream` (a client's connection); `exchange` carries one request through decision, `upstream` (pooled
-connections), fallback and answer; `shadow` carries the copy. `counters` counts, `link` reports to the control process.
+Bytes come in at `downstream`, a client's connection, and become a `request`. An `exchange` carries it through decision,
+`upstream` (pooled connections), `fallback` and answer, by the `table` that the last snapshot made; `shadow` carries the
+copy. `counters` counts, `recording` keeps excerpts, `link` reports to the control process. `worker` holds it together.
 """

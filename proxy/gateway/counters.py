@@ -1,0 +1,150 @@
+"""What a worker counts between two ticks.
+
+A `Tally` holds what one arm did in one mode, on one route, at one stage; requests write to its plain attributes. The
+other counts are dictionaries from ready-made label tuples. `drain` turns all of it into the wire's families and starts
+from zero.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import Any, Final
+
+from proxy.model import measures
+from proxy.model.tick import Counts, Histograms, Labels
+from proxy.model.words import Arm, Mode
+
+_MAX_RECORDS_BYTES: Final = 16 << 20
+"""Records kept for the next tick. What comes past it is dropped and counted."""
+
+_ZEROS: Final = [0.0] * (len(measures.BOUNDS) + 2)
+
+
+class Tally:
+    """`open` is the number of requests under way that will count here."""
+
+    __slots__ = ("arm", "codes", "evidence", "failed", "histogram", "labels", "ok", "open", "slow")
+
+    def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> None:
+        self.labels = (route, arm.value, mode.value)
+        self.arm = arm.value
+        self.evidence = evidence
+        self.codes: dict[int, int] = {}
+        self.histogram = _ZEROS.copy()
+        self.ok = self.failed = self.slow = self.open = 0
+
+    def answered(self, code: int, duration: float) -> None:
+        """An answer to the client."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        histogram = self.histogram
+        histogram[0] += duration
+        histogram[bisect_left(measures.BOUNDS, duration) + 1] += 1
+
+    def outcome(self, *, failed: bool, slow: bool) -> None:
+        """What the arm did, as evidence for stages and guard."""
+        if failed:
+            self.failed += 1
+        else:
+            self.ok += 1
+        if slow:
+            self.slow += 1
+
+
+class Counters:
+    """All counts of one worker."""
+
+    def __init__(self) -> None:
+        self.fates: dict[Labels, int] = defaultdict(int)
+        self.decisions: dict[Labels, int] = defaultdict(int)
+        self.fallbacks: dict[Labels, int] = defaultdict(int)
+        self.missed: dict[Labels, int] = defaultdict(int)
+        self.retries: dict[Labels, int] = defaultdict(int)
+        self.gone: dict[Labels, int] = defaultdict(int)
+        self.dropped: dict[Labels, int] = defaultdict(int)
+        self._refused: dict[Labels, int] = defaultdict(int)
+        self._tallies: dict[tuple[Any, ...], Tally] = {}
+        self.records: list[Any] = []
+        self._records_bytes = 0
+
+    def tally(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> Tally:
+        """The tally of these labels; the same one while anybody counts there."""
+        key = (route, arm.value, mode.value, evidence)
+        found = self._tallies.get(key)
+        if found is None:
+            found = self._tallies[key] = Tally(route, arm, mode, evidence)
+        return found
+
+    def retain(self, current: set[int]) -> None:
+        """Forget the tallies that no table (`current`: their ids) and no request under way uses any more."""
+        for key, tally in list(self._tallies.items()):
+            if id(tally) not in current and not tally.open and not (tally.ok or tally.failed or tally.codes):
+                del self._tallies[key]
+
+    def refused(self, error: str) -> None:
+        self._refused[(error,)] += 1
+
+    def record(self, route: str, fields: tuple[Any, ...], size: int) -> None:
+        """Keep a packed record of about `size` bytes for the next tick."""
+        if self._records_bytes + size > _MAX_RECORDS_BYTES:
+            self.dropped[(route, "worker_full")] += 1
+            return
+        self._records_bytes += size
+        self.records.append(fields)
+
+    def drain(self) -> tuple[Counts, Histograms, list[Any]]:
+        """What was counted since the last call."""
+        counters: Counts = {}
+        for family, counts in (
+            (measures.SHADOW, self.fates),
+            (measures.DECISIONS, self.decisions),
+            (measures.FALLBACKS, self.fallbacks),
+            (measures.FALLBACKS_MISSED, self.missed),
+            (measures.RETRIES, self.retries),
+            (measures.CLIENT_GONE, self.gone),
+            (measures.PAIRS_DROPPED, self.dropped),
+            (measures.REFUSED, self._refused),
+        ):
+            if counts:
+                counters[family.name] = dict(counts)
+                counts.clear()
+        histograms: Histograms = {}
+        self._drain_tallies(counters, histograms)
+        records, self.records, self._records_bytes = self.records, [], 0
+        return counters, histograms, records
+
+    def _drain_tallies(self, counters: Counts, histograms: Histograms) -> None:
+        requests: dict[Labels, int] = {}
+        outcomes: dict[Labels, int] = {}
+        durations: dict[Labels, list[float]] = {}
+        for tally in self._tallies.values():
+            if tally.codes:
+                for code, count in tally.codes.items():
+                    labels = (*tally.labels, str(code))
+                    requests[labels] = requests.get(labels, 0) + count
+                _add(durations, tally.labels, tally.histogram)
+                tally.codes = {}
+                tally.histogram = _ZEROS.copy()
+            if tally.evidence is not None and (tally.ok or tally.failed or tally.slow):
+                for result, count in (("ok", tally.ok), ("failed", tally.failed), ("slow", tally.slow)):
+                    if count:
+                        key = (*tally.evidence, tally.arm, result)
+                        outcomes[key] = outcomes.get(key, 0) + count
+                tally.ok = tally.failed = tally.slow = 0
+        if requests:
+            counters[measures.REQUESTS.name] = requests
+            histograms[measures.REQUEST_DURATION.name] = durations
+        if outcomes:
+            counters[measures.OUTCOMES.name] = outcomes
+
+
+def _add(histograms: dict[Labels, list[float]], labels: Labels, more: list[float]) -> None:
+    known = histograms.get(labels)
+    histograms[labels] = more if known is None else [a + b for a, b in zip(known, more, strict=True)]
+
+
+def histogram(durations: list[float]) -> list[float]:
+    """[sum, bucket counts ...] of durations in seconds."""
+    result = _ZEROS.copy()
+    result[0] = sum(durations)
+    for duration in durations:
+        result[bisect_left(measures.BOUNDS, duration) + 1] += 1
+    return result

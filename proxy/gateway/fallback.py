@@ -1,0 +1,90 @@
+"""When the agent cannot: how its answer says so, and what becomes of the rest of that answer."""
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import orjson
+
+from proxy.gateway.recording import Excerpt, outcome
+from proxy.model.errors import UpstreamError
+from proxy.model.words import Failure
+
+if TYPE_CHECKING:
+    from proxy.gateway.exchange import Exchange
+    from proxy.gateway.table import RolloutEntry
+    from proxy.gateway.upstream import Connection
+
+_LONGEST_REASON = 200
+
+
+def why_not(rollout: "RolloutEntry", connection: "Connection") -> tuple[Failure, str] | None:
+    """The failure and its reason that an answer's head tells, or None where the agent served."""
+    for name, value in connection.noted:
+        if name == rollout.escalate:
+            return Failure.ESCALATION, value.decode("latin-1")[:_LONGEST_REASON] or "unspecified"
+    if connection.status >= 500:
+        return Failure.SERVER_ERROR, f"status {connection.status}"
+    return None
+
+
+def too_unsure(rollout: "RolloutEntry", body: bytes) -> str | None:
+    """The reason where an answer's confidence is below the limit. An answer that tells none is taken as it is."""
+    if rollout.confidence is None:
+        return None
+    try:
+        value = rollout.confidence(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return f"confidence {value:g}" if value < rollout.spec.escalate.confidence_below else None
+
+
+class PartialAnswer:
+    """A `Taker` that reads the rest of an answer which nobody gets, for the record: what the agent tried.
+
+    It reads up to the record's limit; past it the connection is closed.
+    """
+
+    __slots__ = ("_connection", "_error", "_excerpt", "_exchange", "_noted", "_rollout", "_sent_at", "_status")
+
+    def __init__(
+        self, exchange: "Exchange", rollout: "RolloutEntry", connection: "Connection", error: str, sent_at: float
+    ) -> None:
+        self._exchange = exchange
+        self._rollout = rollout
+        self._connection = connection
+        self._status = connection.status
+        self._noted = connection.noted
+        self._error = error
+        self._sent_at = sent_at
+        self._excerpt = Excerpt(rollout.spec.record.max_body)
+
+    def connected(self, connection: "Connection") -> None:  # noqa: ARG002  # the port has it
+        raise AssertionError("it takes over a connection that is under way")
+
+    def answered(self, connection: "Connection") -> None:  # the port has it
+        pass  # it was made of the head
+
+    def interim(self, connection: "Connection") -> None:
+        pass
+
+    def body(self, data: bytes) -> None:
+        self._excerpt.add(data)
+
+    def flush(self) -> None:
+        if self._excerpt.truncated:
+            self._connection.abandon()
+            self.ended()
+
+    def hold(self, full: bool) -> None:
+        pass  # the request was sent
+
+    def ended(self) -> None:
+        duration = monotonic() - self._sent_at
+        self._exchange.attempted(
+            outcome(self._rollout.spec.record, self._status, duration, self._error, self._noted, self._excerpt)
+        )
+
+    def lost(self, error: UpstreamError, *, stale: bool) -> None:  # noqa: ARG002  # the port has them
+        self.ended()

@@ -1,0 +1,115 @@
+"""The copy of a request that goes to the agent while legacy serves. It can do nothing to the answer.
+
+Bounded by `max_pending`, `max_pending_bytes` and `timeout`; whatever becomes of it ends in exactly one fate.
+"""
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.gateway.recording import Excerpt, outcome
+from proxy.model.errors import UpstreamError
+from proxy.model.words import Failure, Fate
+
+if TYPE_CHECKING:
+    from proxy.gateway.exchange import Exchange
+    from proxy.gateway.table import RolloutEntry
+    from proxy.gateway.upstream import Connection
+
+
+class ShadowCopy:
+    """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
+
+    __slots__ = (
+        "_connection",
+        "_excerpt",
+        "_exchange",
+        "_noted",
+        "_over",
+        "_rollout",
+        "_sent_at",
+        "_size",
+        "_stale",
+        "_status",
+        "deadline",
+    )  # fmt: skip
+
+    def __init__(self, exchange: "Exchange", rollout: "RolloutEntry", *, recording: bool) -> None:
+        self._exchange = exchange
+        self._rollout = rollout
+        self._connection: Connection | None = None
+        self._excerpt = Excerpt(rollout.spec.record.max_body) if recording else None
+        self._noted: list[tuple[bytes, bytes]] = []
+        self._over = self._stale = False
+        self._status = 0
+        self._size = exchange.request.size
+        self._sent_at = monotonic()
+        self.deadline = self._sent_at + rollout.spec.shadow.timeout
+        rollout.pending.copies.add(self)
+        rollout.pending.bytes += self._size
+        rollout.shadow.tally.open += 1
+
+    def connected(self, connection: "Connection") -> None:
+        way = self._rollout.shadow
+        if self._over:
+            way.upstream.release(connection, keep=True)
+            return
+        self._connection = connection
+        request = self._exchange.request
+        head = request.head(way)
+        connection.send([b"".join((head, *request.chunks))], head_only=request.method == b"HEAD", complete=True)
+
+    def answered(self, connection: "Connection") -> None:
+        self._status = connection.status
+        self._noted = connection.noted
+
+    def interim(self, connection: "Connection") -> None:
+        pass  # nobody to pass it on to
+
+    def body(self, data: bytes) -> None:
+        if self._excerpt is not None:
+            self._excerpt.add(data)
+
+    def flush(self) -> None:
+        pass
+
+    def hold(self, full: bool) -> None:
+        pass  # the copy is one write, within `max_pending_bytes`
+
+    def ended(self) -> None:
+        self._end(Fate.MIRRORED, "", failed=self._status >= 500)
+
+    def lost(self, error: UpstreamError, *, stale: bool) -> None:
+        if self._over:
+            return
+        if stale and not self._stale:
+            self._stale = True
+            self._rollout.shadow.upstream.ask(self, fresh=True)
+        elif error.failure is Failure.TIMEOUT:
+            self._end(Fate.TIMED_OUT, error.failure.value, failed=True)
+        else:
+            self._end(Fate.FAILED, error.failure.value, failed=True)
+
+    def time_out(self) -> None:
+        """The deadline has passed; called by the sweep."""
+        if self._connection is not None:
+            self._connection.abandon()
+        self._end(Fate.TIMED_OUT, Failure.TIMEOUT.value, failed=True)
+
+    def _end(self, fate: Fate, error: str, *, failed: bool) -> None:
+        self._over = True
+        self._connection = None
+        rollout = self._rollout
+        rollout.pending.copies.discard(self)
+        rollout.pending.bytes -= self._size
+        duration = monotonic() - self._sent_at
+        tally = rollout.shadow.tally
+        tally.open -= 1
+        if self._status:
+            tally.answered(self._status, duration)
+        limit = rollout.spec.slower_than
+        tally.outcome(failed=failed, slow=bool(limit) and duration > limit)
+        told = None
+        if self._excerpt is not None:
+            excerpt = self._excerpt if self._status else None
+            told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt)
+        self._exchange.copied(fate, told)

@@ -1,0 +1,188 @@
+"""A snapshot made ready for the hot path: everything that can be computed before a request comes, is.
+
+A `Table` is replaced as a whole when a new snapshot comes; a request keeps the one it started with. What must outlive a
+snapshot goes over into the new one: pools of upstreams that did not change, and breakers of the same rollout's epoch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from proxy.analysis.breaker import Breaker
+from proxy.gateway.counters import Counters, Tally
+from proxy.gateway.headers import Names, answer_names, request_names
+from proxy.gateway.turn import Turn
+from proxy.gateway.upstream import Upstream
+from proxy.model.snapshot import RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
+from proxy.model.words import Arm, Fate, Mode, Phase, Reason
+from proxy.outcomes.decision import compile_path
+from proxy.routing.bucket import bucketer, key_hasher
+from proxy.routing.identity import Source, noted_names, sources
+from proxy.routing.match import Matcher
+
+
+class Way:
+    """One arm in one mode on one route: where a request goes, what is said to it on top, where it is counted."""
+
+    __slots__ = ("arm", "drops", "host", "mode", "says", "tally", "upstream")
+
+    def __init__(self, route: str, arm: Arm, mode: Mode, upstream: Upstream, tally: Tally) -> None:
+        spec = upstream.spec
+        self.arm = arm
+        self.mode = mode
+        self.upstream = upstream
+        self.tally = tally
+        own = dict(spec.set_headers)
+        self.host = own.pop("host", "").encode("latin-1")
+        self.drops = frozenset(name.encode() for name in (*own, *spec.remove_headers))
+        lines = [f"x-crossfade-mode: {mode.value}\r\nx-crossfade-route: {route}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in own.items()]
+        self.says = "".join(lines).encode("latin-1")
+
+
+class Pending:
+    """The shadow copies under way on one route, and the bytes of their bodies."""
+
+    __slots__ = ("bytes", "copies")
+
+    def __init__(self) -> None:
+        self.copies: set[Any] = set()
+        self.bytes = 0
+
+
+class RolloutEntry:
+    """A rollout ready for decisions. `requests` numbers them for sampling."""
+
+    __slots__ = ("breaker", "bucket", "canary", "confidence", "escalate", "fallback", "fates", "key_hash", "legacy",
+                 "pending", "requests", "shadow", "sources", "spec", "tripped")  # fmt: skip
+
+    def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
+        self.spec = spec
+        evidence = (name, spec.version, spec.stage, str(spec.epoch))
+
+        def way(arm: Arm, mode: Mode, upstream: Upstream) -> Way:
+            return Way(name, arm, mode, upstream, counters.tally(name, arm, mode, evidence))
+
+        self.legacy = way(Arm.LEGACY, Mode.LEGACY, legacy)
+        self.fallback = way(Arm.LEGACY, Mode.FALLBACK, legacy)
+        self.canary = way(Arm.AGENT, Mode.CANARY, agent)
+        self.shadow = way(Arm.AGENT, Mode.SHADOW, agent)
+        self.sources: tuple[Source, ...] = sources(spec.key)
+        self.bucket = bucketer(spec.salt)
+        self.key_hash = key_hasher(spec.salt)
+        self.breaker = Breaker(reference=max(spec.breaker.reference, 0.05))
+        self.tripped = False
+        self.requests = 0
+        self.pending = Pending()
+        self.escalate = spec.escalate.header.encode()
+        path = spec.escalate.confidence_path
+        self.confidence: Callable[[Any], Any] | None = compile_path(path) if path else None
+        self.fates = {fate.value: (name, fate.value) for fate in Fate}
+
+    def inherit(self, old: "RolloutEntry") -> None:
+        """Go on where the same rollout stood in the last snapshot."""
+        self.requests, self.pending = old.requests, old.pending
+        if (old.spec.version, old.spec.epoch) == (self.spec.version, self.spec.epoch):
+            self.breaker, self.tripped = old.breaker, old.tripped
+
+
+class RouteEntry:
+    __slots__ = ("legacy", "name", "reasons", "rollout")
+
+    def __init__(self, spec: RouteSpec, upstreams: dict[str, Upstream], counters: Counters) -> None:
+        self.name = spec.name
+        legacy = upstreams[spec.legacy]
+        self.rollout: RolloutEntry | None = None
+        if spec.rollout is None:
+            tally = counters.tally(spec.name, Arm.LEGACY, Mode.LEGACY, None)
+            self.legacy = Way(spec.name, Arm.LEGACY, Mode.LEGACY, legacy, tally)
+        else:
+            agent = upstreams[spec.rollout.agent]
+            self.rollout = RolloutEntry(spec.name, spec.rollout, legacy, agent, counters)
+            self.legacy = self.rollout.legacy
+        self.reasons = {reason.value: (spec.name, reason.value) for reason in Reason}
+
+
+class Table:
+    """What the worker decides by now."""
+
+    def __init__(self, snapshot: Snapshot, counters: Counters, turn: Turn, last: "Table | None" = None) -> None:
+        self.number = snapshot.number
+        self.limits = snapshot.limits
+        self.access_log = snapshot.access_log
+        self.matcher = Matcher(route.match for route in snapshot.routes)
+        self.request_names = _request_names(snapshot, last)
+        self.upstreams = _upstreams(snapshot, turn, last)
+        self.routes = [RouteEntry(route, self.upstreams, counters) for route in snapshot.routes]
+        if last is not None:
+            _inherit(self.routes, last.routes)
+        counters.retain({id(way.tally) for way in self.ways()})
+
+    def ways(self) -> list[Way]:
+        found = []
+        for route in self.routes:
+            found.append(route.legacy)
+            if (rollout := route.rollout) is not None:
+                found += [rollout.fallback, rollout.canary, rollout.shadow]
+        return found
+
+    def retire(self, successor: "Table") -> None:
+        """Let go of what the next table does not use."""
+        kept = set(map(id, successor.upstreams.values()))
+        for upstream in self.upstreams.values():
+            if id(upstream) not in kept:
+                upstream.retire()
+
+    def rollouts(self) -> list[tuple[str, RolloutEntry]]:
+        return [(route.name, route.rollout) for route in self.routes if route.rollout is not None]
+
+
+def _inherit(routes: list[RouteEntry], old: list[RouteEntry]) -> None:
+    before = {route.name: route.rollout for route in old}
+    for route in routes:
+        rollout, last = route.rollout, before.get(route.name)
+        if rollout is not None and last is not None:
+            rollout.inherit(last)
+            if rollout.spec.phase is Phase.DEGRADED:
+                rollout.tripped = False  # known to the control process: the weight says it now
+
+
+def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
+    noted: set[bytes] = set()
+    for upstream in snapshot.upstreams:
+        noted.update(name.encode() for name, _ in upstream.set_headers if name != "host")
+        noted.update(name.encode() for name in upstream.remove_headers)
+    for route in snapshot.routes:
+        noted.update(name.encode() for name, _ in route.match.headers)
+        if route.rollout is not None:
+            noted |= noted_names(route.rollout.key)
+            noted.update(name.encode() for name in route.rollout.record.headers)
+    names = request_names(frozenset(noted))
+    return last.request_names if last is not None and last.request_names.noted == names.noted else names
+
+
+def _answer_names(snapshot: Snapshot) -> Names:
+    noted: set[bytes] = set()
+    for route in snapshot.routes:
+        if route.rollout is not None:
+            noted.add(route.rollout.escalate.header.encode())
+            noted.update(name.encode() for name in route.rollout.record.headers)
+    return answer_names(frozenset(noted))
+
+
+def _upstreams(snapshot: Snapshot, turn: Turn, last: Table | None) -> dict[str, Upstream]:
+    names = _answer_names(snapshot)
+    agents = {route.rollout.agent for route in snapshot.routes if route.rollout is not None}
+    legacies = {route.legacy for route in snapshot.routes}
+    made: dict[str, Upstream] = {}
+    for spec in snapshot.upstreams:
+        backs_off = spec.name in agents and spec.name not in legacies
+        known = last.upstreams.get(spec.name) if last is not None else None
+        if known is not None and _same(known, spec, names, backs_off=backs_off):
+            made[spec.name] = known
+        else:
+            made[spec.name] = Upstream(spec, names, turn, backs_off=backs_off)
+    return made
+
+
+def _same(known: Upstream, spec: UpstreamSpec, names: Names, *, backs_off: bool) -> bool:
+    return known.spec == spec and known.backs_off == backs_off and known.names.noted == names.noted

@@ -1,0 +1,63 @@
+"""Writes leave together, at the end of the loop's turn.
+
+The loop hands us all sockets that are readable, one after the other. A write in between would wake its receiver for one
+message, let it fall asleep again, and wake it for the next: measured, a quarter of the time of a request. So what is
+written in a turn is kept and leaves when the turn's events are through, in as few system calls as there are connections.
+With one event in the turn nothing waits.
+"""
+
+import asyncio
+from asyncio import Transport
+from typing import Final
+
+_JOIN: Final = 32 << 10
+"""Pieces up to this many bytes are joined into one; larger ones are handed over without a copy."""
+
+
+class Writer:
+    """A transport's side of this. Whoever closes the transport must call `write_out` first."""
+
+    __slots__ = ("_pieces", "_turn", "transport")
+
+    transport: Transport
+
+    def __init__(self, turn: "Turn") -> None:
+        self._turn = turn
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._turn.add(self)
+        self._pieces.append(data)
+
+    def write_out(self) -> None:
+        pieces = self._pieces
+        if not pieces:
+            return
+        self._pieces = []
+        if len(pieces) == 1:
+            self.transport.write(pieces[0])
+        elif sum(map(len, pieces)) <= _JOIN:
+            self.transport.write(b"".join(pieces))
+        else:
+            self.transport.writelines(pieces)
+
+
+class Turn:
+    """Who has something to write in this turn of the loop."""
+
+    __slots__ = ("_loop", "_writers")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writers: list[Writer] = []
+
+    def add(self, writer: Writer) -> None:
+        if not self._writers:
+            self._loop.call_soon(self._end)
+        self._writers.append(writer)
+
+    def _end(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.write_out()
