@@ -53,7 +53,7 @@ class _Demonstration:
 
     async def until_signalled(self) -> int:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a coroutine that runs has one
+        assert task is not None  # a coroutine that runs has one
 
         def interrupt(number: int) -> None:
             if self._signal:
@@ -101,7 +101,7 @@ class _Demonstration:
             config = write_config(folder, gateway=gateway, admin=admin, human=human, agent=agent)
             show.event(f"the human workflow listens on {human}, the agent on {agent}")
             await self._start("crossfade", ["proxy", "run", "-c", str(config)], folder)
-            show.event(f"crossfade run listens on {LOOPBACK}:{gateway}, its admin API on {LOOPBACK}:{admin}")
+            show.event(f"crossfade run starts, for users on {LOOPBACK}:{gateway}, its admin API on {LOOPBACK}:{admin}")
             users = Users(
                 f"http://{LOOPBACK}:{gateway}/{ROUTE}",
                 rate=self._options.rate,

@@ -16,7 +16,10 @@ from rich.text import Text
 from proxy.demo.scene import AGREEMENT_FLOOR, STAGES
 from proxy.demo.watch import Arm, Counters, RouteView
 
-_EVENTS_SHOWN: Final = 14
+_EVENTS_KEPT: Final = 100
+_HEAD_LINES: Final = 15
+"""Lines of a terminal that the events may not have: the head, the frames, a prompt."""
+
 _STATUS_EVERY: Final = 5.0
 _PHASE_STYLES: Final = {"progressing": "green", "degraded": "bold red", "paused": "yellow", "completed": "bold green"}
 
@@ -50,7 +53,7 @@ def open_show(console: Console) -> Iterator[Show]:
     if not console.is_terminal:
         yield PlainShow(console)
         return
-    show = LiveShow()
+    show = LiveShow(console)
     with Live(console=console, get_renderable=show.render, refresh_per_second=5):
         yield show
 
@@ -77,19 +80,22 @@ class PlainShow:
 class LiveShow:
     """A table that is drawn anew a few times a second, with the latest events beneath."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._started = time.monotonic()
         self._status: Status | None = None
-        self._events: deque[Text] = deque(maxlen=_EVENTS_SHOWN)
+        self._events: deque[Text] = deque(maxlen=_EVENTS_KEPT)
 
     def event(self, text: str, *, style: str = "") -> None:
-        self._events.append(Text(f"{time.monotonic() - self._started:5.1f} s  {text}", style))
+        line = f"{time.monotonic() - self._started:5.1f} s  {text}"
+        self._events.append(Text(line, style, no_wrap=True, overflow="ellipsis"))
 
     def update(self, status: Status) -> None:
         self._status = status
 
     def render(self) -> RenderableType:
-        events = Panel(Group(*self._events), title="what happens", title_align="left", border_style="dim")
+        latest = list(self._events)[-max(3, self._console.height - _HEAD_LINES) :]
+        events = Panel(Group(*latest), title="what happens", title_align="left", border_style="dim")
         if self._status is None:
             return events
         head = Panel(
@@ -120,8 +126,8 @@ def _stages(route: RouteView) -> Text:
     line = Text()
     for stage in STAGES:
         here = stage.name == route.stage
-        line.append(f" {stage.name} {stage.weight} % ", "reverse bold" if here else "dim")
-        line.append("  ")
+        line.append(f" {stage.name} ", "reverse bold" if here else "dim")
+        line.append(" ")
     line.append(f"now {route.weight:g} %, ")
     line.append(route.phase, _PHASE_STYLES.get(route.phase, ""))
     return line
@@ -130,7 +136,7 @@ def _stages(route: RouteView) -> Text:
 def _arms(status: Status) -> Table:
     table = Table(expand=True, box=None)
     table.add_column("arm")
-    for heading in ("users' answers", "requests (with copies)", "failed", "error rate", "median, users"):
+    for heading in ("users' answers", "with copies", "failed", "error rate", "median"):
         table.add_column(heading, justify="right")
     for name, arm in (("legacy", status.route.legacy), ("agent", status.route.agent)):
         answered = sum(count for (of, _), count in status.counters.answers.items() if of == name)
