@@ -1,9 +1,12 @@
 """The admin API as one aiohttp application, and its start on an address."""
 
+import logging
 import os
 from collections.abc import Collection
+from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.admin.api import Api
 from proxy.admin.auth import Tokens
@@ -14,7 +17,8 @@ from proxy.model.errors import ConfigError
 from proxy.model.ports import HistoryReader, Operations, PairReader
 from proxy.telemetry.metrics import Metrics
 
-_OPEN = web.AppKey("open", bool)
+_OPEN: Final = web.AppKey("open", bool)
+_KEEP_ALIVE: Final = 75.0
 
 
 def create_app(
@@ -46,7 +50,15 @@ async def start(app: web.Application, host: str, port: int) -> web.AppRunner:
             " 127.0.0.1",
             path="admin.address",
         )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+    runner = web.AppRunner(
+        app,
+        handle_signals=False,
+        shutdown_timeout=2.0,
+        access_log=None,
+        logger=_server_log(),
+        keepalive_timeout=_KEEP_ALIVE,
+        auto_decompress=False,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -56,3 +68,19 @@ async def start(app: web.Application, host: str, port: int) -> web.AppRunner:
         problem = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
         raise ConfigError(f"cannot listen on {host}:{port}: {problem}", path="admin.address") from error
     return runner
+
+
+def _server_log() -> logging.Logger:
+    """aiohttp's own log. Garbage on the socket is the sender's fault and worth a line, not a stack at level error."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args, record.exc_info = f"no HTTP: {error.message.splitlines()[0]}", None, None
+        return True
+
+    logger = logging.getLogger("proxy.admin.server")
+    if not logger.filters:
+        logger.addFilter(shorten)
+    return logger

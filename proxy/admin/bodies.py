@@ -48,7 +48,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 async def read_body(request: web.Request, model: type[Model]) -> Model:
     """The JSON body as `model`; an absent one is `{}`. Raises ApiError 422 and, over MAX_BODY, what becomes a 413."""
-    data = await request.read()
+    try:
+        data = await request.read()
+    except (ConnectionResetError, web.RequestPayloadError) as error:
+        raise ApiError(400, "bad_request", "the body did not arrive whole") from error
     try:
         return model.model_validate_json(data or b"{}")
     except ValidationError as error:

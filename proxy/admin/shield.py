@@ -28,7 +28,7 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 _READING: Final = frozenset({"GET", "HEAD"})
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_HEADERS: Final = {"server": "crossfade", "cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -86,6 +86,8 @@ def _refuse_foreign_pages(check_host: bool, allowed_hosts: Collection[str]) -> M
             raise ApiError(403, "foreign_origin", "a page of another origin may not use this API")
         if request.method not in _READING and request.content_type != "application/json":
             raise ApiError(415, "not_json", "send content-type: application/json")
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise ApiError(415, "encoded", "send the body without content-encoding")
         return await handler(request)
 
     return refuse_foreign_pages

@@ -1,5 +1,6 @@
 """The admin API on a real server: what is asked, what must be answered."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -308,6 +309,7 @@ async def test_every_answer_has_an_id_and_is_not_kept(world: World, path: str) -
     async with world.session.get(world.base + path, headers={"x-request-id": "abc-1"}) as response:
         assert response.headers["x-request-id"] == "abc-1"
         assert response.headers["cache-control"] == "no-store"
+        assert response.headers["server"] == "crossfade"
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
@@ -371,6 +373,50 @@ async def test_what_a_form_can_send_is_refused(world: World, kind: str) -> None:
     status, document, _ = await world.ask("POST", f"{REFUNDS}/abort", data=b"{}", headers={"content-type": kind})
     assert (status, document["error"]) == (415, "not_json")
     assert world.operations.commands == []
+
+
+# What is no HTTP
+
+
+async def exchange(world: World, sent: bytes, *, leave: bool = False) -> bytes:
+    """Send raw bytes and read all that comes back; `leave` ends our side at once."""
+    host, _, port = world.base.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    if leave:
+        writer.write_eof()
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+POST = f"POST {REFUNDS}/pause HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
+
+
+@pytest.mark.parametrize("sent", [POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"GET /" + b"a" * 9000])
+async def test_garbage_is_refused_with_one_line_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    assert (await exchange(world, sent)).startswith(b"HTTP/1.0 400 ")
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert record.getMessage().startswith("no HTTP: ")
+    assert world.operations.commands == []
+
+
+async def test_a_body_that_breaks_off_is_no_error_of_ours(world: World) -> None:
+    with structlog.testing.capture_logs() as logged:
+        await exchange(world, POST + b"content-length: 100\r\n\r\n{", leave=True)
+        assert (await world.get("/livez"))[0] == 200
+    assert [entry["event"] for entry in logged] == []
+    assert world.operations.commands == []
+
+
+async def test_a_body_with_a_coding_is_refused(world: World) -> None:
+    sent = POST + b"content-encoding: gzip\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+    assert (await exchange(world, sent)).startswith(b"HTTP/1.1 415 ")
 
 
 # Tokens
