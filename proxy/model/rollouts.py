@@ -89,12 +89,12 @@ class Batch:
     """One tick's share of one route, as the store keeps it: exactly once for each (source, seq).
 
     `evidence` is what to add, by (version, epoch, stage). `pairs` are (verdict, JSON object without `id`, which the
-    store gives).
+    store gives); the verdict is None where only one arm was asked.
     """
 
     route: str
     source: str
     seq: int
     evidence: dict[tuple[str, int, str], Evidence] = field(default_factory=dict)
-    pairs: tuple[tuple[str, bytes], ...] = ()
+    pairs: tuple[tuple[str | None, bytes], ...] = ()
     max_pairs: int = 100_000

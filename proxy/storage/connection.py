@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import structlog
 from redis import asyncio as aredis
@@ -75,7 +75,7 @@ def safe_url(url: str) -> str:
     if secret:
         netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
     query = [(name, "***" if "password" in name else value) for name, value in parse_qsl(parts.query)]
-    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(query, safe="*"), ""))
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{urlencode(query, safe='*/')}"
 
 
 @contextmanager
@@ -158,11 +158,11 @@ async def wait_ready(url: str, timeout: float) -> None:  # noqa: ASYNC109  # the
 async def _policy(redis: aredis.Redis) -> str:
     """The eviction policy if it may drop our keys. Managed servers often forbid CONFIG; then it is not known."""
     try:
-        found: dict[bytes, bytes] = await ask(redis, "CONFIG GET", "maxmemory*")
+        found: dict[str, str] = await ask(redis, "CONFIG GET", "maxmemory*")
     except StoreUnavailableError:
         return ""
-    policy = found.get(b"maxmemory-policy", b"").decode()
-    return "" if policy == "noeviction" or found.get(b"maxmemory") == b"0" else policy
+    policy = found.get("maxmemory-policy", "")
+    return "" if policy == "noeviction" or found.get("maxmemory") == "0" else policy
 
 
 def _server(info: dict[str, Any], evicts: str) -> Server:

@@ -9,12 +9,8 @@ after its supervisor was killed. Who finds the lock held by such an orphan asks 
 append-only file would destroy it.
 """
 
-import hashlib
-import os
 import shutil
 import socket
-import stat
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +18,7 @@ from typing import Final
 
 from proxy.model.errors import ConfigError
 from proxy.storage.locks import try_lock
-
-MAX_SOCKET_PATH: Final = 100
-"""Bytes. The kernel's `sun_path` has 108, with its end; BSD's 104."""
+from proxy.storage.paths import private, socket_path
 
 _ORPHAN_PATIENCE: Final = 10.0
 
@@ -49,11 +43,9 @@ def command(data_dir: Path) -> Embedded:
     Raises ConfigError where no server is found, a directory cannot be used, or another server does not let go of it.
     """
     binary = find_binary()
-    directory = data_dir.absolute() / "store"
+    directory = private(data_dir.absolute() / "store")
+    path = socket_path(directory, "valkey.sock")
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        path = _socket_path(directory)
         lock = _lock(directory, path)
     except OSError as error:
         raise ConfigError(f"{directory} cannot be used for the store: {error.strerror}", path="data_dir") from error
@@ -96,27 +88,6 @@ def _argv(binary: str, directory: Path, path: Path) -> list[str]:
         "proc-title-template": "crossfade: valkey",
     }
     return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
-
-
-def _socket_path(directory: Path) -> Path:
-    """In the store's directory, or where that is too deep for a socket, in a private one that is found again."""
-    path = directory / "valkey.sock"
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
-        return path
-    name = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    private = base / f"crossfade-{os.getuid()}-{name}"
-    if len(os.fsencode(private / path.name)) > MAX_SOCKET_PATH:
-        private = Path("/tmp") / private.name  # noqa: S108  # private, and its owner and mode are checked below
-    private.mkdir(mode=0o700, exist_ok=True)
-    found = private.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ConfigError(
-            f"{private}, needed for the store's socket, is not a directory of this user alone;"
-            " remove it or choose a data_dir with a shorter path",
-            path="data_dir",
-        )
-    return private / path.name
 
 
 def _lock(directory: Path, path: Path) -> int:

@@ -33,7 +33,7 @@ PAGE_BYTES: Final = 8 << 20
 _CHUNK: Final = 50
 _ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 _PAIR_ID: Final = re.compile(r"([a-z0-9_-]{1,64})\.(\d{1,20}-\d{1,20})")
-_VERDICT_NUMBER: Final = {word: number for number, word in enumerate(VERDICTS, start=1)}
+_VERDICT_NUMBER: Final[dict[str | None, int]] = {None: 0, **{word: n for n, word in enumerate(VERDICTS, start=1)}}
 
 
 class PairStore:

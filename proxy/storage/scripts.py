@@ -13,7 +13,7 @@ from proxy.storage.connection import FOREIGN
 from proxy.storage.totals import FIELDS
 
 VERDICTS: Final = ("matched", "mismatched", "incomparable")
-"""The order of the verdicts' keys and the numbers (1 to 3) by which WRITE_BATCH names them."""
+"""The order of the verdicts' keys and the numbers (1 to 3, 0 for none) by which WRITE_BATCH names them."""
 
 _COMMON: Final = """
 local function foreign(key, problem) return redis.error_reply('FOREIGN ' .. key .. ' ' .. problem) end
@@ -67,7 +67,8 @@ for i = 7, #KEYS do
 end
 for i = next_argument, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[3], '*', 'pair', ARGV[i + 1])
-  redis.call('XADD', KEYS[3 + tonumber(ARGV[i])], id, '', '')
+  local verdict = tonumber(ARGV[i])
+  if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], id, '', '') end
 end
 if next_argument < #ARGV then
   for i = 3, 6 do redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', ARGV[6]) end

@@ -18,6 +18,7 @@ import shutil
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,13 @@ _log = structlog.get_logger()
 
 _HEADER: Final = 8
 _SUFFIX: Final = ".seg"
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    size: int = 0
+    frames: int = 0  # not popped yet
 
 
 class Spool:
@@ -52,7 +60,7 @@ class Spool:
         self._healthy = True
         self._lock = self._writer = self._reader = -1  # descriptors
         self._offset = 0  # in the first segment, of the next frame to read
-        self._segments: deque[tuple[int, int]] = deque()  # (number, bytes), oldest first
+        self._segments: deque[_Segment] = deque()  # oldest first
         self._next = 1
         self._waiting: deque[bytes] = deque()  # read, but not popped yet; all of the first segment
         self._open()
@@ -60,7 +68,12 @@ class Spool:
     @property
     def size(self) -> int:
         """Bytes on disk, popped frames of the first segment included."""
-        return sum(size for _, size in self._segments)
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def frames(self) -> int:
+        """How many wait. Broken ones are among them until they are found out."""
+        return sum(segment.frames for segment in self._segments)
 
     @property
     def empty(self) -> bool:
@@ -102,7 +115,8 @@ class Spool:
         """Drop the oldest frames, which `head` or `peek` gave."""
         for _ in range(frames):
             self._waiting.popleft()
-        if not self._waiting and self._segments and self._offset >= self._segments[0][1]:
+            self._segments[0].frames -= 1
+        if not self._waiting and self._segments and self._offset >= self._segments[0].size:
             self._forget_segment()
 
     def close(self) -> None:
@@ -120,42 +134,43 @@ class Spool:
         try:
             self._lock = _lock_directory(self.directory)
             for path in sorted(self.directory.glob(f"[0-9]*{_SUFFIX}")):
-                self._segments.append((int(path.stem), path.stat().st_size))
+                self._segments.append(_measure(path))
         except OSError as error:
             self._complain(error)
         if self._segments:
-            self._next = self._segments[-1][0] + 1
+            self._next = self._segments[-1].number + 1
 
     def _write(self, frame: bytes) -> None:
         if self._lock < 0:
             self._lock = _lock_directory(self.directory)
         size = _HEADER + len(frame)
-        if self._writer < 0 or self._segments[-1][1] + size > self._segment_bytes:
+        if self._writer < 0 or self._segments[-1].size + size > self._segment_bytes:
             self._begin_segment()
-        number, offset = self._segments[-1]
+        segment = self._segments[-1]
         header = len(frame).to_bytes(4, "big") + zlib.crc32(frame).to_bytes(4, "big")
         try:
-            written = os.pwritev(self._writer, [header, frame], offset)
+            written = os.pwritev(self._writer, [header, frame], segment.size)
             if written < size:
                 raise OSError(f"only {written} of {size} bytes fitted")  # noqa: TRY301  # it mends as a full disk does
         except OSError:
             # The next frame is written over the torn one; should we die before that, the reader drops it.
-            os.ftruncate(self._writer, offset)
+            os.ftruncate(self._writer, segment.size)
             raise
-        self._segments[-1] = (number, offset + size)
+        segment.size += size
+        segment.frames += 1
 
     def _begin_segment(self) -> None:
         fd = os.open(self._path(self._next), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         _close(self._writer)
         self._writer = fd
-        self._segments.append((self._next, 0))
+        self._segments.append(_Segment(self._next))
         self._next += 1
 
     def _read(self) -> bytes | None:
         """The next frame that was not read yet. A segment is left only when all of its frames were popped, since its
         file goes with it."""
         while self._segments:
-            number, size = self._segments[0]
+            number, size = self._segments[0].number, self._segments[0].size
             problem = ""
             if self._offset < size:
                 try:
@@ -187,7 +202,7 @@ class Spool:
         return frame if whole else None
 
     def _forget_segment(self) -> None:
-        number, _ = self._segments.popleft()
+        number = self._segments.popleft().number
         _close(self._reader)
         self._reader, self._offset = -1, 0
         if not self._segments:
@@ -218,6 +233,18 @@ def adopt(root: Path, prefix: str = "worker-") -> Iterator[Spool]:
         except StoreError:
             continue
         yield spool
+
+
+def _measure(path: Path) -> _Segment:
+    """Count the frames of a segment by their headers alone."""
+    segment = _Segment(int(path.stem), path.stat().st_size)
+    offset = 0
+    with path.open("rb") as file:
+        while offset < segment.size:
+            file.seek(offset)
+            offset += _HEADER + int.from_bytes(file.read(4), "big")
+            segment.frames += 1
+    return segment
 
 
 def _lock_directory(directory: Path) -> int:

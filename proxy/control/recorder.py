@@ -1,0 +1,242 @@
+"""Brings what workers report to the store, each tick exactly once and in order, whether the store is there or not.
+
+The way of a tick: `submit` queues it, `_accept` makes batches of it and writes them, together with those of the other
+ticks that came meanwhile. While the store is away they go to the spool on disk instead, and `_drain` writes them from
+there; as long as anything waits in the spool, new ticks go behind it. A tick is kept, and `submit` returns, once it is
+in the one or in the other.
+
+What neither takes is dropped: its pairs are counted as lost, but its evidence is small and goes with the next tick of
+its route.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import structlog
+
+from proxy.control.batching import RouteRules, StageKey, make_batches
+from proxy.model.errors import StoreFormatError, StoreUnavailableError
+from proxy.model.ports import PairWriter
+from proxy.model.rollouts import Batch, Evidence
+from proxy.model.tick import Tick
+from proxy.storage import frames
+from proxy.storage.spool import Spool
+from proxy.storage.totals import add
+from proxy.telemetry.metrics import Metrics
+
+_log = structlog.get_logger()
+
+GROUP_PAIRS: Final = 500
+"""A write takes no further tick once it has so many pairs."""
+
+SPOOL_FULL: Final = "spool_full"
+SPOOL_FAILED: Final = "spool_failed"
+STORE_FORMAT: Final = "store_format"
+"""Reasons for which pairs are dropped: the bound, the disk, a key in the store that is not ours."""
+
+_DRAIN_FRAMES: Final = 64
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+
+
+class _Taken(NamedTuple):
+    """A tick on its way: its batches and who waits for them to be kept."""
+
+    batches: list[Batch]
+    kept: asyncio.Future[None]
+
+
+class Recorder:
+    """`run` does the work and ends only by being cancelled; then `close`. `spool` becomes the recorder's own."""
+
+    def __init__(self, writer: PairWriter, spool: Spool, metrics: Metrics) -> None:
+        self._writer, self._spool, self._metrics = writer, spool, metrics
+        self._rules: Mapping[str, RouteRules] = {}
+        # No bound of its own: it holds no more than callers wait for (the link's window, one tick of each worker).
+        self._queue: deque[tuple[Tick, asyncio.Future[None]]] = deque()
+        self._callers: set[asyncio.Future[None]] = set()
+        self._arrived = asyncio.Event()
+        self._spooled = asyncio.Event()
+        self._attempted = 0  # of the spool's first frames, those whose writing was begun and may have been done
+        self._owed: dict[str, dict[StageKey, Evidence]] = {}
+        self._away = False
+        self._foreign: set[str] = set()
+
+    def set_rules(self, rules: Mapping[str, RouteRules]) -> None:
+        """From now on records are of these routes; those of any other are dropped and counted."""
+        self._rules = rules
+
+    async def submit(self, tick: Tick) -> None:
+        """Returns when the tick is kept, or was dropped and counted. Ticks are kept in the order of the calls."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((tick, kept))
+        self._callers.add(kept)
+        self._arrived.set()
+        try:
+            await kept
+        finally:
+            self._callers.discard(kept)
+
+    async def run(self) -> None:
+        if not self._spool.empty:
+            _log.info("spool_found", bytes=self._spool.size, frames=self._spool.frames)
+            self._spooled.set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._accept())
+            tasks.create_task(self._drain())
+
+    def close(self) -> None:
+        """What was submitted and is not kept yet is not: its callers are cancelled."""
+        for kept in self._callers:
+            kept.cancel()
+        self._spool.close()
+
+    # Ticks in
+
+    async def _accept(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                await self._keep(await self._next_group())
+
+    async def _next_group(self) -> list[_Taken]:
+        group: list[_Taken] = []
+        pairs = 0
+        while self._queue and pairs < GROUP_PAIRS:
+            tick, kept = self._queue.popleft()
+            batches = await make_batches(tick, self._rules, self._metrics.count_dropped)
+            group.append(_Taken([self._with_owed(batch) for batch in batches], kept))
+            pairs += sum(len(batch.pairs) for batch in batches)
+        return group
+
+    async def _keep(self, group: list[_Taken]) -> None:
+        batches = [batch for taken in group for batch in taken.batches]
+        if batches and not (self._spool.empty and await self._write_at_once(batches, group)):
+            for taken in group:
+                self._set_aside(taken.batches)
+            self._show_spool()
+        for taken in group:
+            if not taken.kept.done():
+                taken.kept.set_result(None)
+
+    async def _write_at_once(self, batches: list[Batch], group: list[_Taken]) -> bool:
+        try:
+            await self._write(batches)
+        except StoreUnavailableError as error:
+            self._lost(error)
+            self._attempted = len(group)
+            return False
+        self._reached()
+        return True
+
+    def _set_aside(self, batches: list[Batch]) -> None:
+        refused = self._spool.refused
+        if not batches:
+            return
+        if self._spool.append(frames.encode(batches)):
+            self._spooled.set()
+            return
+        reason = SPOOL_FULL if self._spool.refused > refused else SPOOL_FAILED
+        for batch in batches:
+            if batch.pairs:
+                self._metrics.count_dropped(batch.route, reason, len(batch.pairs))
+            owed = self._owed.setdefault(batch.route, {})
+            for key, evidence in batch.evidence.items():
+                owed[key] = add(owed.get(key, Evidence()), evidence)
+
+    def _with_owed(self, batch: Batch) -> Batch:
+        """The batch, and with it the evidence that its route lost before."""
+        owed = self._owed.pop(batch.route, None)
+        if not owed:
+            return batch
+        for key, evidence in batch.evidence.items():
+            owed[key] = add(owed.get(key, Evidence()), evidence)
+        return replace(batch, evidence=owed)
+
+    # Spool out
+
+    async def _drain(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            await self._spooled.wait()
+            waiting = self._spool.head(_DRAIN_FRAMES)
+            if not waiting:
+                self._spooled.clear()
+                continue
+            try:
+                await self._write_frames(waiting)
+            except StoreUnavailableError as error:
+                self._lost(error)
+                self._attempted = max(self._attempted, len(waiting))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                pause = _FIRST_PAUSE
+                self._spool.pop(len(waiting))
+                self._attempted = max(0, self._attempted - len(waiting))
+                self._reached()
+                self._show_spool()
+
+    async def _write_frames(self, waiting: list[bytes]) -> None:
+        batches: list[Batch] = []
+        attempted = 0
+        for number, frame in enumerate(waiting):
+            try:
+                batches += frames.decode(frame)
+            except ValueError as error:
+                _log.error("spool_frame_unreadable", directory=str(self._spool.directory), problem=str(error))
+            if number < self._attempted:
+                attempted = len(batches)
+        await self._write(batches, attempted)
+
+    # Store
+
+    async def _write(self, batches: list[Batch], attempted: int = 0) -> None:
+        """`attempted` of the first ones may be in the store already, by us and not counted yet."""
+        new: list[bool | None]
+        try:
+            new = [*await self._writer.write(batches)]
+        except StoreFormatError:
+            new = [await self._write_alone(batch) for batch in batches]
+        for number, (batch, was_new) in enumerate(zip(batches, new, strict=True)):
+            if was_new or (was_new is False and number < attempted):
+                self._count_pairs(batch)
+
+    async def _write_alone(self, batch: Batch) -> bool | None:
+        """None where the store holds something that is not ours in this batch's keys: then the batch is dropped."""
+        try:
+            (was_new,) = await self._writer.write([batch])
+        except StoreFormatError as error:
+            self._metrics.count_dropped(batch.route, STORE_FORMAT, len(batch.pairs))
+            if error.key not in self._foreign:
+                self._foreign.add(error.key)
+                _log.error("store_format", route=batch.route, error=str(error))
+            return None
+        return was_new
+
+    def _count_pairs(self, batch: Batch) -> None:
+        counts: dict[str, int] = {}
+        for verdict, _ in batch.pairs:
+            if verdict is not None:
+                counts[verdict] = counts.get(verdict, 0) + 1
+        for verdict, count in counts.items():
+            self._metrics.count_pairs(batch.route, verdict, count)
+
+    def _lost(self, error: StoreUnavailableError) -> None:
+        self._metrics.store_up(False)
+        if not self._away:
+            self._away = True
+            _log.warning("store_away", error=str(error))
+
+    def _reached(self) -> None:
+        self._metrics.store_up(True)
+        if self._away:
+            self._away = False
+            _log.info("store_back", spooled=self._spool.frames)
+
+    def _show_spool(self) -> None:
+        self._metrics.set_spool(self._spool.size, self._spool.frames)

@@ -1,0 +1,133 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis import asyncio as aredis
+from structlog.testing import capture_logs
+
+from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
+from proxy.storage.connection import ask, check, connect, safe_url, wait_ready
+from tests.valkey import Valkey
+
+
+@pytest.fixture
+async def redis(valkey: Valkey) -> AsyncIterator[aredis.Redis]:
+    client = connect(valkey.url, timeout=1.0)
+    yield client
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://store:6379/0", "redis://store:6379/0"),
+        ("redis://:hunter2@store:6379/0", "redis://:***@store:6379/0"),
+        ("rediss://app:hunter2@store/1?ssl_cert_reqs=none", "rediss://app:***@store/1?ssl_cert_reqs=none"),
+        ("redis://app:p@hunter2@store", "redis://app:***@store"),
+        ("unix:///run/store.sock?db=1&password=hunter2", "unix:///run/store.sock?db=1&password=***"),
+        ("redis://store#hunter2", "redis://store"),
+        ("redis://app:hunter2@[::1", "***"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    assert safe_url(url) == shown
+
+
+def test_what_is_no_address_is_refused_without_its_password() -> None:
+    with pytest.raises(StoreError, match=r"'http://:\*\*\*@store' is no address") as caught:
+        connect("http://:hunter2@store")
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_no_password_is_in_the_errors_of_an_unreachable_store() -> None:
+    client = connect("redis://app:hunter2@127.0.0.1:1/0")
+    with pytest.raises(StoreUnavailableError) as caught:
+        await ask(client, "PING")
+    with pytest.raises(StoreUnavailableError) as waited:
+        await wait_ready("redis://app:hunter2@127.0.0.1:1/0", 0.0)
+    assert "hunter2" not in str(caught.value) + str(waited.value)
+    await client.aclose()
+
+
+async def test_a_healthy_store_passes_the_check_and_warns_of_nothing(redis: aredis.Redis) -> None:
+    with capture_logs() as logs:
+        server = await check(redis)
+    assert server.name == "valkey"
+    assert server.version >= (7, 2)
+    assert server.evicts == ""
+    assert logs == []
+
+
+async def test_a_store_that_may_evict_is_warned_of(redis: aredis.Redis) -> None:
+    await redis.config_set("maxmemory", 100_000_000)
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    with capture_logs() as logs:
+        server = await check(redis)
+    assert server.evicts == "allkeys-lru"
+    assert [(entry["event"], entry["maxmemory_policy"]) for entry in logs] == [("store_may_evict", "allkeys-lru")]
+
+
+async def test_a_store_without_scripts_fails_the_check(redis: aredis.Redis) -> None:
+    await ask(redis, "ACL SETUSER", "default", "-eval")
+    with pytest.raises(StoreError, match="runs no scripts, which Crossfade needs"):
+        await check(redis)
+
+
+async def test_a_store_that_forbids_config_passes_the_check(redis: aredis.Redis) -> None:
+    await ask(redis, "ACL SETUSER", "default", "-config")
+    assert (await check(redis)).evicts == ""
+
+
+async def test_a_wrong_type_names_the_key(redis: aredis.Redis) -> None:
+    await redis.lpush("some:key", "x")
+    with pytest.raises(StoreFormatError, match="some:key: holds another type of value"):
+        await ask(redis, "GET", "some:key", key="some:key")
+
+
+async def test_a_full_store_is_unavailable_not_foreign(redis: aredis.Redis) -> None:
+    await redis.config_set("maxmemory", 1)
+    with pytest.raises(StoreUnavailableError, match=r"the store refused a command: .*maxmemory"):
+        await ask(redis, "SET", "a", "b")
+
+
+async def test_a_hanging_store_is_unavailable_within_the_timeout(redis: aredis.Redis, valkey: Valkey) -> None:
+    await ask(redis, "PING")
+    valkey.freeze()
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        await ask(redis, "PING")
+    # Twice the timeout of one second, since a stale connection is tried again.
+    assert asyncio.get_running_loop().time() - begun < 5
+    valkey.thaw()
+
+
+async def test_a_restarted_store_is_reached_again_without_an_error(redis: aredis.Redis, valkey: Valkey) -> None:
+    await ask(redis, "SET", "a", "1")
+    valkey.stop()
+    with pytest.raises(StoreUnavailableError):
+        await ask(redis, "GET", "a")
+    valkey.start()
+    assert await ask(redis, "GET", "a") == b"1"
+
+
+async def test_connections_are_bounded(valkey: Valkey) -> None:
+    client = connect(valkey.url, max_connections=2)
+    await asyncio.gather(*(ask(client, "PING") for _ in range(20)))
+    lines = await client.client_list()
+    await client.aclose()
+    assert len(lines) == 2
+
+
+async def test_waits_until_the_server_is_ready(valkey: Valkey) -> None:
+    valkey.stop()
+    waiting = asyncio.ensure_future(wait_ready(valkey.url, 20))  # noqa: TID251  # awaited below
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await asyncio.to_thread(valkey.start)
+    await waiting
+
+
+async def test_waiting_for_no_server_ends(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"no answer from unix://.*/none within 0\.1 s"):
+        await wait_ready(f"unix://{tmp_path}/none", 0.1)

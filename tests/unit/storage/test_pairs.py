@@ -1,0 +1,299 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from redis import asyncio as aredis
+
+from proxy.model.errors import StoreFormatError, StoreUnavailableError
+from proxy.model.rollouts import ArmCount, Batch, Evidence
+from proxy.storage import keys, pairs, totals
+from proxy.storage.connection import ask, connect
+from proxy.storage.pairs import PairStore
+from tests.valkey import Valkey
+
+STAGE = ("v1", 1, "canary")
+
+
+@pytest.fixture
+async def redis(valkey: Valkey) -> AsyncIterator[aredis.Redis]:
+    client = connect(valkey.url, timeout=2.0)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def store(redis: aredis.Redis) -> PairStore:
+    return PairStore(redis)
+
+
+def batch(seq: int, *verdicts: str, route: str = "refunds", source: str = "w1", **more: Any) -> Batch:
+    """A batch with one pair for each verdict, and evidence that counts the pairs as requests."""
+    documents = tuple((word, orjson.dumps({"seq": seq, "n": n})) for n, word in enumerate(verdicts))
+    evidence = Evidence(
+        ArmCount(requests=len(verdicts)),
+        ArmCount(),
+        *(verdicts.count(word) for word in ("matched", "mismatched", "incomparable")),
+    )
+    return Batch(route, source, seq, {STAGE: evidence}, documents, **more)
+
+
+async def stored(store: PairStore, route: str = "refunds", **query: Any) -> list[tuple[int, int]]:
+    """(seq, n) of all pairs, oldest first."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        page, cursor = await store.pairs(route, before=cursor, **query)
+        found += page
+        if cursor is None:
+            return [(pair["seq"], pair["n"]) for pair in reversed(found)]
+
+
+async def test_a_batch_is_kept_whole_and_in_order(store: PairStore, redis: aredis.Redis) -> None:
+    assert await store.write([batch(1, "matched", "mismatched"), batch(2, "matched")]) == [True, True]
+    assert await stored(store) == [(1, 0), (1, 1), (2, 0)]
+    assert await totals.read(redis, "refunds", *STAGE) == Evidence(ArmCount(3), ArmCount(), 2, 1, 0)
+
+
+async def test_a_batch_sent_again_is_counted_once(store: PairStore, redis: aredis.Redis) -> None:
+    batches = [batch(1, "matched"), batch(2, "mismatched")]
+    assert await store.write(batches) == [True, True]
+    assert await store.write(batches) == [False, False]
+    assert await store.write([batch(2, "mismatched"), batch(3, "matched")]) == [False, True]
+    assert await stored(store) == [(1, 0), (2, 0), (3, 0)]
+    assert (await totals.read(redis, "refunds", *STAGE)).legacy.requests == 3
+
+
+async def test_sources_and_routes_are_counted_apart(store: PairStore) -> None:
+    batches = [batch(1, "matched"), batch(1, "matched", source="w2"), batch(1, "matched", route="other")]
+    assert await store.write(batches) == [True, True, True]
+    assert len(await stored(store)) == 2
+    assert len(await stored(store, "other")) == 1
+
+
+async def test_a_lost_reply_costs_nothing(valkey: Valkey, tmp_path: Path) -> None:
+    async with drops_replies(valkey.url, tmp_path / "lossy") as (url, losses):
+        client = connect(url, timeout=2.0)
+        store = PairStore(client)
+        losses.append(2)  # the write and the retry of redis-py
+        with pytest.raises(StoreUnavailableError):
+            await store.write([batch(1, "matched", "mismatched"), batch(2, "matched")])
+        assert await store.write([batch(1, "matched", "mismatched"), batch(2, "matched")]) == [False, False]
+        assert await stored(store) == [(1, 0), (1, 1), (2, 0)]
+        assert (await totals.read(client, "refunds", *STAGE)).legacy.requests == 3
+        await client.aclose()
+
+
+async def test_a_batch_does_not_overtake_one_that_was_refused(store: PairStore, redis: aredis.Redis) -> None:
+    # The first is refused for its evidence; the second has none and would pass, and its mark would hide the first.
+    await redis.hset(keys.totals("refunds", *STAGE), "matched", "many")
+    batches = [batch(1, "matched"), Batch("refunds", "w1", 2, {}, (("matched", b'{"seq":2,"n":0}'),))]
+    with pytest.raises(StoreUnavailableError, match="the batch before this one is missing"):
+        await store.write(batches)
+    await redis.delete(keys.totals("refunds", *STAGE))
+    assert await store.write(batches) == [True, True]
+    assert await stored(store) == [(1, 0), (2, 0)]
+
+
+async def test_a_server_that_lost_its_scripts_is_served_on(store: PairStore, redis: aredis.Redis) -> None:
+    await store.write([batch(1, "matched")])
+    await redis.script_flush()
+    assert await store.write([batch(2, "matched")]) == [True]
+
+
+async def test_pairs_are_capped_and_so_are_the_indices(store: PairStore, redis: aredis.Redis) -> None:
+    for seq in range(1, 41):
+        await store.write([batch(seq, *["matched"] * 20, max_pairs=100)])
+    # The server trims whole nodes of up to 100 entries.
+    assert 100 <= await redis.xlen(keys.pairs("refunds")) <= 200
+    assert 100 <= await redis.xlen(keys.verdict("refunds", "matched")) <= 200
+    assert (await stored(store))[-1] == (40, 19)
+    assert (await totals.read(redis, "refunds", *STAGE)).matched == 800
+
+
+async def test_pairs_are_bounded_in_bytes_too(
+    store: PairStore, redis: aredis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "MAX_BYTES", 1 << 20)
+    for seq in range(1, 101):
+        await store.write([Batch("refunds", "w1", seq, {}, (("matched", b'"%s"' % (b"x" * 50_000)),))])
+    assert await ask(redis, "MEMORY USAGE", keys.pairs("refunds"), "SAMPLES", 0) < 1.2 * (1 << 20)
+    assert await redis.xlen(keys.pairs("refunds")) > 10
+
+
+async def test_marks_and_totals_do_not_stay_for_ever(store: PairStore, redis: aredis.Redis) -> None:
+    await store.write([batch(1, "matched")])
+    assert 6.9 * 86_400 < await redis.ttl(keys.seen("refunds", "w1")) <= 7 * 86_400
+    assert 399 * 86_400 < await redis.ttl(keys.totals("refunds", *STAGE)) <= 400 * 86_400
+
+
+async def test_pages_are_newest_first_and_meet_without_gap(store: PairStore) -> None:
+    for seq in range(1, 5):
+        await store.write([batch(seq, *["matched"] * 60)])
+    page, cursor = await store.pairs("refunds", limit=100)
+    assert [(pair["seq"], pair["n"]) for pair in page[:2]] == [(4, 59), (4, 58)]
+    assert len(page) == 100
+    second, cursor = await store.pairs("refunds", limit=100, before=cursor)
+    third, end = await store.pairs("refunds", limit=100, before=cursor)
+    assert end is None
+    ids = [pair["id"] for pair in page + second + third]
+    assert len(set(ids)) == len(ids) == 240
+
+
+async def test_a_full_last_page_has_no_cursor(store: PairStore) -> None:
+    await store.write([batch(1, *["matched"] * 10)])
+    page, cursor = await store.pairs("refunds", limit=10)
+    assert len(page) == 10
+    assert cursor is None
+
+
+async def test_one_verdict_among_many_is_found_directly(store: PairStore, redis: aredis.Redis) -> None:
+    for seq in range(1, 11):
+        await store.write([batch(seq, *["matched"] * 99, "mismatched")])
+    assert await stored(store, verdict="mismatched", limit=4) == [(seq, 99) for seq in range(1, 11)]
+    assert await calls(redis, "xrange") == 12  # the ten, and twice one that only shows that there is a next page
+    assert await stored(store, verdict="incomparable") == []
+
+
+async def test_a_record_of_one_arm_has_no_verdict(store: PairStore) -> None:
+    await store.write([Batch("refunds", "w1", 1, {}, ((None, b'{"seq":1,"n":0}'),))])
+    assert await stored(store) == [(1, 0)]
+    for verdict in ("matched", "mismatched", "incomparable"):
+        assert await stored(store, verdict=verdict) == []
+
+
+async def test_an_index_may_know_pairs_that_are_gone(store: PairStore, redis: aredis.Redis) -> None:
+    await store.write([batch(1, *["mismatched"] * 5), batch(2, *["mismatched"] * 5)])
+    page, _ = await store.pairs("refunds", verdict="mismatched")
+    await redis.xtrim(keys.pairs("refunds"), maxlen=5, approximate=False)
+    assert await stored(store, verdict="mismatched") == [(2, n) for n in range(5)]
+    assert await store.pair(page[-1]["id"]) is None
+    assert await store.pair(page[0]["id"]) == page[0]
+
+
+async def test_a_page_of_large_pairs_ends_early_with_a_cursor(
+    store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "PAGE_BYTES", 25)
+    await store.write([batch(1, *["matched"] * 5)])  # 15 bytes each
+    page, cursor = await store.pairs("refunds", limit=5)
+    assert [pair["n"] for pair in page] == [4, 3]
+    page, cursor = await store.pairs("refunds", limit=5, before=cursor)
+    assert [pair["n"] for pair in page] == [2, 1]
+
+
+async def test_nothing_is_found_where_nothing_is(store: PairStore) -> None:
+    assert await store.pairs("refunds") == ([], None)
+    assert await store.pairs("refunds", verdict="matched") == ([], None)
+    for pair_id in ("refunds.1-1", "refunds.1", "1-1", "", "refunds.1-1.1-1", "re{f}unds.1-1", "refunds.x-y"):
+        assert await store.pair(pair_id) is None
+
+
+async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> None:
+    with pytest.raises(ValueError, match="'yesterday' is no cursor; take it from `next`"):
+        await store.pairs("refunds", before="yesterday")
+    with pytest.raises(ValueError, match="'passed' is no verdict; it is one of matched, mismatched, incomparable"):
+        await store.pairs("refunds", verdict="passed")
+
+
+@pytest.mark.parametrize(
+    ("key", "put", "problem"),
+    [
+        (keys.layout("refunds"), ("SET", "2"), "is not 1, the layout that this Crossfade knows"),
+        (keys.layout("refunds"), ("LPUSH", "1"), "is a list and should be a string"),
+        (keys.seen("refunds", "w1"), ("SET", "banana"), "holds no sequence number"),
+        (keys.seen("refunds", "w1"), ("SADD", "banana"), "is a set and should be a string"),
+        (keys.pairs("refunds"), ("SET", "banana"), "is a string and should be a stream"),
+        (keys.verdict("refunds", "mismatched"), ("SET", "banana"), "is a string and should be a stream"),
+        (keys.totals("refunds", *STAGE), ("SET", "banana"), "is a string and should be a hash"),
+        (keys.totals("refunds", *STAGE), ("HSET", "matched", "1.5"), "field matched is no count"),
+    ],
+)
+async def test_what_is_not_ours_is_refused_by_name_and_left_as_it_is(
+    store: PairStore, redis: aredis.Redis, key: str, put: tuple[str, ...], problem: str
+) -> None:
+    command, *values = put
+    await ask(redis, command, key, *values)
+    before = await everything(redis)
+    with pytest.raises(StoreFormatError) as caught:
+        await store.write([batch(1, "matched")])
+    assert str(caught.value) == f"{key}: {problem}"
+    assert caught.value.key == key
+    assert await everything(redis) == before
+
+
+@pytest.mark.parametrize("fields", [{"pair": b"{"}, {"pair": b"[1]"}, {"pair": b"\xff"}, {"other": b"{}"}])
+async def test_a_garbage_entry_is_named(store: PairStore, redis: aredis.Redis, fields: dict[str, bytes]) -> None:
+    (field, value), *_ = fields.items()
+    entry = (await ask(redis, "XADD", keys.pairs("refunds"), "*", field, value)).decode()
+    named = rf"crossfade:\{{refunds\}}:pairs: entry {entry} is no pair"
+    with pytest.raises(StoreFormatError, match=named):
+        await store.pairs("refunds")
+    with pytest.raises(StoreFormatError, match=named):
+        await store.pair(f"refunds.{entry}")
+
+
+async def test_a_newer_layout_is_not_read(store: PairStore, redis: aredis.Redis) -> None:
+    await store.write([batch(1, "matched")])
+    await redis.set(keys.layout("refunds"), "2")
+    newer = r"format: is b'2', and this Crossfade knows 1; run a newer Crossfade or use another store"
+    with pytest.raises(StoreFormatError, match=newer):
+        await store.pairs("refunds")
+    with pytest.raises(StoreFormatError, match=newer):
+        await totals.read(redis, "refunds", *STAGE)
+
+
+@pytest.mark.parametrize("put", [{"matched": "-1"}, {"matched": "x"}, {"happy": "1"}])
+async def test_totals_that_are_not_ours_are_not_read(redis: aredis.Redis, put: dict[str, str]) -> None:
+    await redis.hset(keys.totals("refunds", *STAGE), mapping=put)  # type: ignore[arg-type]  # invariant dict
+    with pytest.raises(StoreFormatError, match="that is no count of Crossfade's"):
+        await totals.read(redis, "refunds", *STAGE)
+
+
+async def test_an_unreachable_store_goes_before_a_bad_key(store: PairStore, redis: aredis.Redis) -> None:
+    await redis.set(keys.pairs("refunds"), "banana")
+    await store.write([batch(1, "matched", route="other")])
+    await redis.config_set("maxmemory", 1)
+    with pytest.raises(StoreUnavailableError, match="maxmemory"):
+        await store.write([batch(1, "matched"), batch(2, "matched", route="other")])
+
+
+async def everything(redis: aredis.Redis) -> dict[bytes, Any]:
+    return {key: await ask(redis, "DUMP", key) for key in await ask(redis, "KEYS", "*")}
+
+
+async def calls(redis: aredis.Redis, command: str) -> int:
+    stats = await redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+@contextlib.asynccontextmanager
+async def drops_replies(url: str, path: Path) -> AsyncIterator[tuple[str, list[int]]]:
+    """A unix socket before the store's. While the list holds a number, that many scripts' replies are swallowed and
+    their connections closed: the store has done what it never could tell."""
+    losses: list[int] = []
+    links: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        store_reader, store_writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
+        links.update((writer, store_writer))
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while request := await reader.read(1 << 20):
+                store_writer.write(request)
+                reply = await store_reader.read(1 << 20)
+                if b"EVAL" in request and losses and losses[0] > 0:
+                    losses[0] -= 1
+                    break
+                writer.write(reply)
+        store_writer.close()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, path)
+    yield f"unix://{path}", losses
+    server.close()
+    for link in links:
+        link.close()
+    await asyncio.sleep(0)
