@@ -1,4 +1,7 @@
-"""What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses."""
+"""What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses.
+
+As with an UnfitError, a sentence has no subject.
+"""
 
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -21,16 +24,16 @@ def _upstreams(config: Config) -> Iterator[Problem]:
             named.append((("routes", index, "rollout", "agent"), route.rollout.agent))
         for path, name in named:
             if name not in config.upstreams:
-                yield Problem(path, f'"{name}" is no upstream{closest(name, config.upstreams)}')
+                yield Problem(path, f"is no upstream{closest(name, config.upstreams)}")
         if route.rollout is not None and route.rollout.agent == route.legacy:
-            yield Problem(named[1][0], f'"{route.legacy}" is the route\'s legacy too; the two arms need two upstreams')
+            yield Problem(named[1][0], "is the route's legacy too; the two arms need two upstreams")
 
 
 def _names(config: Config) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for index, route in enumerate(config.routes):
         if route.name in seen:
-            yield Problem(("routes", index, "name"), f'"{route.name}" is the name of routes[{seen[route.name]}] too')
+            yield Problem(("routes", index, "name"), f"is the name of routes[{seen[route.name]}] too")
         seen.setdefault(route.name, index)
 
 
@@ -50,10 +53,9 @@ def _addresses(config: Config) -> Iterator[Problem]:
     listen, admin = config.listen.address, config.admin.address
     path = ("admin", "address")
     if listen.port == admin.port != 0:
-        yield Problem(path, f'"{admin}" has the port of listen.address; give it another one')
+        yield Problem(path, "has the port of listen.address; give it another one")
     if not _on_loopback(admin) and config.admin.tokens_file is None:
-        sentence = f'"{admin}" can be reached from other machines; set admin.tokens_file, or listen on 127.0.0.1'
-        yield Problem(path, sentence)
+        yield Problem(path, "can be reached from other machines; set admin.tokens_file, or listen on 127.0.0.1")
 
 
 def _on_loopback(address: Address) -> bool:

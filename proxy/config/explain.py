@@ -55,6 +55,18 @@ def explain(error: ValidationError, root: Mapping) -> list[Problem]:
     ]
 
 
+def with_subject(sentence: str, path: Path, root: Mapping) -> str:
+    """The sentence with the value at `path` as its subject, where that is a single value that may be shown."""
+    node = find(root, path)
+    if not isinstance(node, Scalar):
+        return sentence
+    if scalar(node) is None:
+        return "has no value; write one, or leave the key out"
+    if not _SECRET.isdisjoint(path):
+        return sentence
+    return f"{_shown(node)} {sentence}"
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where one of the known words is close, else the list of them."""
     known = sorted(known)
@@ -82,7 +94,7 @@ def _problem(details: ErrorDetails, root: Mapping) -> Problem:
             sentence = f"is not accepted: {details['msg']}"
     if rest[-1:] == ("[key]",):
         return Problem(path, f"{_quote(str(path[-1]))} {sentence}")
-    return Problem(path, _with_subject(find(root, path), path, sentence))
+    return Problem(path, with_subject(sentence, path, root))
 
 
 def _echo(details: ErrorDetails, root: Mapping) -> bool:
@@ -105,16 +117,6 @@ def _follow(root: Node, location: tuple[str | int, ...]) -> tuple[Path, tuple[st
             case _:
                 rest = (*rest, step)
     return path, rest
-
-
-def _with_subject(node: Node | None, path: Path, sentence: str) -> str:
-    if not isinstance(node, Scalar):
-        return sentence
-    if scalar(node) is None:
-        return "has no value; write one, or leave the key out"
-    if not _SECRET.isdisjoint(path):
-        return sentence
-    return f"{_shown(node)} {sentence}"
 
 
 def _shown(node: Scalar) -> str:

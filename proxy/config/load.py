@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from proxy.config.checks import check
-from proxy.config.explain import explain
+from proxy.config.explain import explain, with_subject
 from proxy.config.interpolate import Problem, ReadFile, files_in, interpolate
 from proxy.config.schema import Config
 from proxy.config.source import Mapping, format_path, line_of, parse, plain
@@ -27,7 +27,7 @@ def load(text: str, file: str, environment: Dict[str, str], read_file: ReadFile)
     except ValidationError as error:
         raise _refused(explain(error, root), root, file) from None  # it carries values, which may be secret
     if problems := check(config):
-        raise _refused(problems, root, file)
+        raise _refused([Problem(path, with_subject(told, path, root)) for path, told in problems], root, file)
     return config
 
 

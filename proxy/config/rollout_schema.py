@@ -238,7 +238,7 @@ class Rollout(Section):
         for index, (before, after) in enumerate(pairwise(stages), 1):
             if after.weight < before.weight:
                 raise UnfitError(
-                    f"is below the {format_percent(before.weight)} of stage {before.name};"
+                    f"is below the {format_percent(before.weight)} of the stage before;"
                     " weights must not fall from one stage to the next",
                     at=(index, "weight"),
                 )

@@ -34,8 +34,8 @@ def test_durations(written: Any, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [5, 1.5, 0.0, "5", "", "s", "5 s", " 5s", "5s ", "-5s", "+5s", "5S", "5sec", "1.s", ".5s", "5s,", "1e3s", "٣s", "5s\n",
-     "9" * 13 + "s", True, False, None, [], {}],
+    [5, 1.5, 0.0, "5", "", "s", "5 s", " 5s", "5s ", "-5s", "+5s", "5S", "5sec", "1.s", ".5s", "5s,", "1e3s",
+     "٣s", "5s\n", "9" * 13 + "s", True, False, None, [], {}],
 )  # fmt: skip
 def test_what_is_no_duration(written: Any) -> None:
     with pytest.raises(UnfitError, match="is no duration; write a number with its unit, such as 500ms"):
@@ -92,7 +92,9 @@ def test_shares(written: Any, share: float) -> None:
     assert parse_share(written) == share
 
 
-@pytest.mark.parametrize("written", [95, 0.95, "95", "101%", "100.1%", "-1%", "1.%", "%", "", "0.2 percent", True, None])
+@pytest.mark.parametrize(
+    "written", [95, 0.95, "95", "101%", "100.1%", "-1%", "1.%", "%", "", "0.2 percent", True, None]
+)
 def test_what_is_no_share(written: Any) -> None:
     with pytest.raises(UnfitError, match="is no share; write 0 to 100 percent with the sign"):
         parse_share(written)
