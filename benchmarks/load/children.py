@@ -76,19 +76,14 @@ class Child:
             )
         self.pid = self._process.pid
 
-    def wait_until_listening(self, port: int, seconds: float = 20.0) -> None:
-        """Until somebody accepts at `port`; BenchError with the log's end when it ends or takes too long."""
+    def wait_until_answering(self, port: int, seconds: float = 20.0) -> None:
+        """Until `port` answers a request with 200; BenchError with the log's end when it ends or takes too long."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                pass
-            else:
-                return
+        while not _answers(port):
             if self._ended_within(0.02):
                 raise BenchError(f"{self.name} ended with code {self._process.returncode}: {self.last_words()}")
-        raise BenchError(f"{self.name} does not listen after {seconds:g} s: {self.last_words()}")
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.name} does not answer after {seconds:g} s: {self.last_words()}")
 
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
@@ -111,12 +106,21 @@ class Child:
         return True
 
 
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+            client.sendall(b"GET /plain/ready HTTP/1.1\r\nhost: bench.test\r\n\r\n")
+            return client.recv(4096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False  # not listening yet
+
+
 @contextmanager
 def running(argv: Sequence[str], core: int, log: Path, port: int) -> Iterator[Child]:
-    """A child that listens on `port`, ended on leaving."""
+    """A child that answers on `port`, ended on leaving."""
     child = Child(argv, core, log)
     try:
-        child.wait_until_listening(port)
+        child.wait_until_answering(port)
         yield child
     finally:
         child.stop()

@@ -57,7 +57,7 @@ class Peer(ABC):
         """Write the configuration and give the command."""
 
     def roles(self, pid: int) -> dict[str, list[int]]:
-        """The processes by role, once it listens. `worker` is what is compared."""
+        """The processes by role, once it answers. `worker` is what is compared."""
         return {"worker": [pid]}
 
     def takes(self, case: Case) -> bool:
@@ -159,7 +159,7 @@ PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (Nginx(), HAProxy(), En
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A proxy that listens."""
+    """A proxy that answers."""
 
     peer: Peer
     port: int
