@@ -238,7 +238,7 @@ class Config(Section):
     admin: Admin = Admin()
     workers: Annotated[Annotated[int, Field(ge=1, le=256)] | Literal["auto"], BeforeValidator(_parse_workers)] = 1
     """Worker processes; auto is one per CPU."""
-    store: Annotated[str, PlainSerializer(mask_store, when_used="json")] = "embedded"
+    store: Annotated[str, PlainSerializer(mask_store, when_used="json")] = Field(default="embedded", repr=False)
     """`embedded`, `redis://host:port/db`, `rediss://…` or `unix:///path`."""
     data_dir: Annotated[str, Field(min_length=1)] = "./data"
     """Where the embedded store and the spool keep their files."""

@@ -1,0 +1,121 @@
+"""The JSON schema that editors get, and what the sections turn values into."""
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.config.schema import Config, Upstream, mask_store
+from tests.unit.config.texts import SMALL, loaded, with_rollout
+
+SCHEMA: dict[str, Any] = Config.model_json_schema()
+
+
+def key(section: str, name: str) -> dict[str, Any]:
+    found = SCHEMA["$defs"][section]["properties"][name]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_sections_are_closed() -> None:
+    objects = [SCHEMA, *(section for section in SCHEMA["$defs"].values() if section["type"] == "object")]
+    assert len(objects) > 20
+    assert [section["title"] for section in objects if section.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "default"),
+    [
+        ("Limits", "max_header_bytes", "32KiB"),
+        ("Timeouts", "connect", "1s"),
+        ("Shadow", "percent", 100),
+        ("Gates", "agreement", "95%"),
+        ("Listen", "address", "0.0.0.0:8080"),
+        ("Fallback", "on", ["5xx", "connect_failure", "escalation", "reset", "timeout"]),
+        ("Match", "path_prefix", "/"),
+    ],
+)
+def test_defaults_are_written_as_an_operator_writes_them(section: str, name: str, default: object) -> None:
+    assert key(section, name)["default"] == default
+
+
+def test_units_are_text_and_percentages_numbers() -> None:
+    assert key("Timeouts", "connect")["type"] == "string"
+    assert key("Limits", "max_body")["type"] == "string"
+    assert key("Stage", "weight") | {"title": "", "description": ""} == {
+        "type": "number", "minimum": 0, "maximum": 100, "title": "", "description": "",
+    }  # fmt: skip
+
+
+def test_keys_have_descriptions_and_bounds() -> None:
+    assert key("Shadow", "max_pending")["description"].startswith("Copies under way per worker")
+    assert (key("Shadow", "max_pending")["minimum"], key("Shadow", "max_pending")["maximum"]) == (1, 65536)
+    assert key("Route", "name")["pattern"] == "^(?:[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?)$"
+
+
+def test_the_schema_shows_no_python_value_as_a_default() -> None:
+    assert "1048576" not in json.dumps(SCHEMA)
+    assert "86400" not in json.dumps(SCHEMA)
+
+
+def test_hosts_are_in_lower_case() -> None:
+    assert loaded(SMALL.replace("path_prefix: /refunds", "host: Shop.Example")).routes[0].match.host == "shop.example"
+
+
+def test_a_retry_on_503_may_be_a_number_or_text() -> None:
+    text = SMALL.replace('9002"}', '9002", retry: {attempts: 1, on: [503, connect_failure]}}')
+    assert loaded(text).upstreams["agent"].retry.on == {"503", "connect_failure"}
+    assert loaded(text.replace("[503,", '["503",')).upstreams["agent"].retry.on == {"503", "connect_failure"}
+
+
+def test_a_worker_for_each_cpu() -> None:
+    assert loaded("workers: auto\n" + SMALL).workers == "auto"
+
+
+def test_the_default_stages_are_those_of_the_design() -> None:
+    rollout = loaded(SMALL).routes[0].rollout
+    assert rollout is not None
+    hour = 3600
+    assert [(stage.name, stage.weight / 1000, stage.soak / hour) for stage in rollout.stages] == [
+        ("shadow", 0, 24), ("canary", 5, 1), ("expand-10", 10, 1), ("expand-25", 25, 1), ("expand-50", 50, 1),
+        ("full", 100, 0),
+    ]  # fmt: skip
+
+
+def test_a_rollout_may_have_a_split_instead_of_stages() -> None:
+    rollout = loaded(with_rollout("split: {weight: 5}")).routes[0].rollout
+    assert rollout is not None
+    assert rollout.split is not None
+    assert (rollout.split.shadow, rollout.split.weight) == (100_000, 5_000)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = loaded(SMALL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.workers = 2  # type: ignore[misc]  # it is what is tested
+
+
+def test_credentials_are_in_no_repr() -> None:
+    upstream = Upstream(url="http://a", set_headers={"authorization": "Bearer hunter2"})
+    assert "hunter2" not in repr(upstream)
+    assert "hunter2" not in upstream.model_dump_json()
+    assert upstream.set_headers == {"authorization": "Bearer hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("embedded", "embedded"),
+        ("redis://redis:6379/0", "redis://redis:6379/0"),
+        ("redis://:hunter2@redis:6379/0", "redis://***@redis:6379/0"),
+        ("rediss://user:hun@ter2@redis/0", "rediss://***@redis/0"),
+        ("redis://redis/0?password=hunter2&ssl=1", "redis://redis/0?password=***&ssl=1"),
+        ("unix:///run/redis.sock?username=u&password=hunter2", "unix:///run/redis.sock?username=***&password=***"),
+    ],
+)
+def test_a_store_is_shown_without_user_and_password(store: str, shown: str) -> None:
+    assert mask_store(store) == shown
+    config = loaded(f"store: {json.dumps(store)}\n{SMALL}")
+    assert config.store == store
+    assert config.model_dump(mode="json")["store"] == shown
+    assert "hunter2" not in repr(config), "a repr may end in a log"
