@@ -52,7 +52,7 @@ def encode(kind: str, payload: Any) -> bytes:
 
 
 class Decoder:
-    """Turns a byte stream back into frames. Feed it bytes, iterate over what became whole."""
+    """Turns a byte stream back into frames. Feed it bytes, iterate over what became whole. Raises FrameError."""
 
     __slots__ = ("_buffer",)
 
@@ -70,7 +70,9 @@ class Decoder:
             body = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
             try:
-                kind, payload = msgpack.unpackb(body, strict_map_key=False)
+                frame = msgpack.unpackb(body, strict_map_key=False)
             except (ValueError, msgpack.UnpackException) as error:
-                raise FrameError(str(error)) from error
-            yield kind, payload
+                raise FrameError(f"a frame is no msgpack: {error}") from error
+            if not isinstance(frame, list) or len(frame) != 2 or not isinstance(frame[0], str):
+                raise FrameError("a frame is not [kind, payload]")
+            yield frame[0], frame[1]

@@ -1,0 +1,63 @@
+"""A tick crosses the link as lists, since msgpack has no tuples as keys, and is the same on the other side."""
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model import measures
+from proxy.model.tick import Tick, from_wire, to_wire
+
+LABELS = st.lists(st.text(max_size=6), max_size=4).map(tuple)
+NAMES = st.sampled_from([family.name for family in (*measures.COUNTERS, *measures.HISTOGRAMS, *measures.GAUGES)])
+
+
+def families(value: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, dict[tuple[str, ...], Any]]]:
+    return st.dictionaries(NAMES, st.dictionaries(LABELS, value, max_size=4), max_size=3)
+
+
+TICKS = st.builds(
+    Tick,
+    source=st.text(max_size=8),
+    seq=st.integers(1, 2**53),
+    at=st.floats(0, 2e9),
+    counters=families(st.integers(0, 2**53)),
+    histograms=families(st.lists(st.floats(0, 1e9), min_size=1, max_size=19)),
+    gauges=families(st.floats(-1e9, 1e9)),
+    records=st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=3),
+)
+
+
+@given(TICKS)
+def test_what_was_sent_is_received_as_the_same(tick: Tick) -> None:
+    assert from_wire(msgpack.unpackb(msgpack.packb(to_wire(tick)))) == tick
+
+
+def test_labels_are_tuples_again() -> None:
+    tick = Tick("w1", 1, 0.0, counters={"requests_total": {("refunds", "agent", "canary", "200"): 3}})
+    received = from_wire(msgpack.unpackb(msgpack.packb(to_wire(tick))))
+    assert received.counters["requests_total"][("refunds", "agent", "canary", "200")] == 3
+
+
+def test_a_family_without_labels() -> None:
+    tick = Tick("w1", 1, 0.0, gauges={"inflight_requests": {(): 2.0}})
+    assert from_wire(to_wire(tick)).gauges == {"inflight_requests": {(): 2.0}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["w1", 1, 0.0, [], [], []],
+        ["w1", 1, 0.0, [], [], [], [], "one too many"],
+        ["w1", 1, 0.0, 5, [], [], []],
+        ["w1", 1, 0.0, [["requests_total"]], [], [], []],
+        ["w1", 1, 0.0, [["requests_total", [5]]], [], [], []],
+    ],
+    ids=["nothing", "too few", "too many", "families no list", "a name alone", "a row no list"],
+)
+def test_a_wrong_shape_is_refused(fields: list[Any]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        from_wire(fields)
