@@ -23,7 +23,6 @@ from proxy.model.errors import (
 )
 from proxy.model.words import Failure
 
-
 Kind = TypeVar("Kind", bound=CrossfadeError)
 
 
@@ -36,7 +35,7 @@ def test_every_error_of_the_module_is_in_the_tree() -> None:
     assert named <= kinds(CrossfadeError)
 
 
-@pytest.mark.parametrize("kind", sorted(kinds(ClientError), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(kinds(ClientError), key=str))
 def test_a_client_at_fault_sees_a_4xx_or_what_http_has_for_it(kind: type[ClientError]) -> None:
     assert 400 <= kind.status < 500 or kind.status in {501, 505}
 
