@@ -153,10 +153,11 @@ def _refuse_split(plan: Plan, state: RolloutState) -> None:
 
 
 def _same_stage(plan: Plan, state: RolloutState) -> int:
-    if state.stage_name != SPLIT_STAGE:  # which is no stage's name, even where one bears it
-        for index, stage in enumerate(plan.stages):
-            if stage.name == state.stage_name:
-                return index
+    names = [stage.name for stage in plan.stages]
+    if names[state.stage : state.stage + 1] == [state.stage_name]:
+        return state.stage
+    if state.stage_name in names and state.stage_name != SPLIT_STAGE:  # a stage may be called so and mean another thing
+        return names.index(state.stage_name)
     lower = (index for index, stage in enumerate(plan.stages[: state.stage + 1]) if stage.weight <= state.weight)
     return max(lower, default=0)
 

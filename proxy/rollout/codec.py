@@ -70,6 +70,8 @@ def _decode(key: str, data: bytes, adapter: TypeAdapter[Any]) -> Any:
     found = document.get("format") if isinstance(document, dict) else None
     if type(found) is not int:
         raise StoreFormatError(key, "holds JSON without a format number; not ours, left as it is")
+    if found < 1:
+        raise StoreFormatError(key, f"holds format {found}, which no Crossfade wrote; left as it is")
     if found > FORMAT:
         raise StoreFormatError(
             key, f"holds format {found} of a newer Crossfade, this one reads {FORMAT}; upgrade, or use another store"

@@ -1,0 +1,269 @@
+"""The steps of a rollout, told one by one. What must hold for every sequence is in test_advance_always."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.model.errors import CommandError
+from proxy.model.rollouts import ArmCount, Evidence, RolloutState
+from proxy.model.words import Phase, Verb, Verdict
+from proxy.rollout.advance import Step, advance, begin, checkpoint, command, replan, rollback
+from proxy.rollout.plan import Plan, PlanStage, Split
+from tests.unit.rollout.examples import FIXED, GOOD, HOUR, NOW, PLAN, STAGES, at_stage
+
+
+def place(state: RolloutState) -> tuple[str, str, int]:
+    return state.phase.value, state.stage_name, state.weight
+
+
+def do(state: RolloutState, verb: Verb, plan: Plan = PLAN, full: bool = False) -> Step:
+    return command(plan, state, verb, actor="ann", reason="because", now=NOW + 60, full=full)
+
+
+def moved(step: Step) -> tuple[str, tuple[str, str, int], tuple[str, str, int]]:
+    assert step.event is not None
+    return step.event.kind, step.event.before, step.event.after
+
+
+def test_a_first_rollout_begins_in_the_shadow() -> None:
+    step = begin(PLAN, None, NOW)
+    assert place(step.state) == ("progressing", "shadow", 0)
+    assert (step.state.epoch, step.state.revision, step.state.shadow, step.state.soaked) == (1, 1, 100_000, 0.0)
+    assert moved(step) == ("begin", ("staging", "", 0), ("progressing", "shadow", 0))
+
+
+def test_a_new_version_begins_again_in_a_new_epoch() -> None:
+    old = replace(at_stage(2), soaked=10.0)
+    step = begin(replace(PLAN, version="v2"), old, NOW + 5)
+    assert place(step.state) == ("progressing", "shadow", 0)
+    assert (step.state.version, step.state.epoch, step.state.revision) == ("v2", old.epoch + 1, old.revision + 1)
+    assert (step.state.since, step.state.soaked) == (NOW + 5, 0.0)
+    assert step.event is not None
+    assert (step.event.actor, step.event.reason) == ("configuration", "version v2 begins after v1")
+
+
+def test_a_stage_moves_on_once_it_has_soaked_and_its_gates_passed() -> None:
+    step = advance(PLAN, at_stage(1), GOOD, HOUR - 1, NOW)
+    assert (step.event, step.state.soaked, step.state.revision) == (None, HOUR - 1, at_stage(1).revision)
+    step = advance(PLAN, step.state, GOOD, 1.0, NOW + 1)
+    assert moved(step) == ("advance", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
+    assert (step.state.soaked, step.state.since, step.state.revision) == (0.0, NOW + 1, at_stage(1).revision + 1)
+    assert step.event is not None
+    assert step.event.gates == step.gates
+    assert {gate.verdict for gate in step.gates} == {Verdict.PASSED}
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        Evidence(),
+        replace(GOOD, agent=ArmCount(499, 0)),
+        replace(GOOD, matched=80, mismatched=0),
+        replace(GOOD, matched=900, mismatched=100),
+        replace(GOOD, agent=ArmCount(1_000, 40)),
+        replace(GOOD, legacy=ArmCount(1, 0)),
+    ],
+)
+def test_inconclusive_and_failed_gates_hold_the_stage_however_long_it_soaks(evidence: Evidence) -> None:
+    step = advance(PLAN, at_stage(1), evidence, 1_000 * HOUR, NOW)
+    assert step.event is None
+    assert place(step.state) == ("progressing", "canary", 5_000)
+
+
+def test_one_tick_moves_one_stage() -> None:
+    step = advance(PLAN, at_stage(0), GOOD, 1_000 * HOUR, NOW)
+    assert step.state.stage_name == "canary"
+
+
+def test_entering_a_last_stage_without_soak_completes() -> None:
+    step = advance(PLAN, at_stage(2), GOOD, HOUR, NOW)
+    assert moved(step) == ("complete", ("progressing", "half", 50_000), ("completed", "full", 100_000))
+
+
+def test_a_last_stage_with_soak_is_held_first() -> None:
+    plan = replace(PLAN, stages=STAGES[:3])
+    held = advance(plan, at_stage(1, plan), GOOD, HOUR, NOW)
+    assert moved(held) == ("advance", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
+    assert advance(plan, held.state, GOOD, HOUR - 1, NOW).event is None
+    done = advance(plan, held.state, GOOD, HOUR, NOW)
+    assert moved(done) == ("complete", ("progressing", "half", 50_000), ("completed", "half", 50_000))
+
+
+@pytest.mark.parametrize("phase", [Phase.PAUSED, Phase.DEGRADED, Phase.COMPLETED])
+def test_only_a_progressing_rollout_soaks_and_moves(phase: Phase) -> None:
+    state = replace(at_stage(1), phase=phase)
+    step = advance(PLAN, state, GOOD, 1_000 * HOUR, NOW)
+    assert (step.state, step.event) == (state, None)
+    assert [gate.name for gate in step.gates] == ["soak", "min_samples", "agreement", "error_rate"]
+
+
+def test_a_clock_that_steps_back_takes_no_soak_away() -> None:
+    assert advance(PLAN, replace(at_stage(1), soaked=5.0), GOOD, -3.0, NOW).state.soaked == 5.0
+
+
+def test_another_version_or_an_unknown_stage_stays_where_it_is() -> None:
+    state = replace(at_stage(1), soaked=HOUR)
+    assert advance(replace(PLAN, version="v2"), state, GOOD, 1.0, NOW) == Step(state)
+    assert advance(replace(PLAN, stages=STAGES[:1]), state, GOOD, 1.0, NOW) == Step(state)
+
+
+def test_a_fixed_split_begins_at_its_weight_and_stays() -> None:
+    state = begin(FIXED, None, NOW).state
+    assert place(state) == ("progressing", "split", 5_000)
+    assert state.shadow == 20_000
+    assert advance(FIXED, state, GOOD, 1_000 * HOUR, NOW) == Step(state)
+
+
+def test_promote_goes_one_stage_on_without_asking_the_gates() -> None:
+    assert moved(do(at_stage(0), Verb.PROMOTE)) == (
+        "promote", ("progressing", "shadow", 0), ("progressing", "canary", 5_000),
+    )  # fmt: skip
+
+
+def test_promote_full_goes_to_the_last_stage() -> None:
+    step = do(at_stage(0), Verb.PROMOTE, full=True)
+    assert moved(step) == ("promote", ("progressing", "shadow", 0), ("completed", "full", 100_000))
+    plan = replace(PLAN, stages=STAGES[:3])
+    assert place(do(at_stage(0, plan), Verb.PROMOTE, plan, full=True).state) == ("progressing", "half", 50_000)
+
+
+def test_promote_in_a_last_stage_that_soaks_completes_it() -> None:
+    plan = replace(PLAN, stages=STAGES[:3])
+    for full in (False, True):
+        step = do(at_stage(2, plan), Verb.PROMOTE, plan, full=full)
+        assert moved(step) == ("promote", ("progressing", "half", 50_000), ("completed", "half", 50_000))
+
+
+def test_promote_ends_a_pause() -> None:
+    paused = do(at_stage(1), Verb.PAUSE).state
+    assert place(do(paused, Verb.PROMOTE).state) == ("progressing", "half", 50_000)
+
+
+def test_a_fixed_split_is_not_promoted() -> None:
+    with pytest.raises(CommandError) as refused:
+        do(begin(FIXED, None, NOW).state, Verb.PROMOTE, FIXED)
+    assert str(refused.value) == "cannot promote a fixed split; change split.weight in the configuration"
+    assert refused.value.allowed == ("pause", "abort")
+
+
+def test_pause_holds_the_weight_and_the_soak_and_resume_goes_on() -> None:
+    paused = do(replace(at_stage(1), soaked=120.0), Verb.PAUSE)
+    assert moved(paused) == ("pause", ("progressing", "canary", 5_000), ("paused", "canary", 5_000))
+    assert paused.event is not None
+    assert (paused.event.actor, paused.event.reason, paused.event.at) == ("ann", "because", NOW + 60)
+    assert (paused.state.actor, paused.state.reason, paused.state.since) == ("ann", "because", NOW + 60)
+    resumed = do(paused.state, Verb.RESUME)
+    assert moved(resumed) == ("resume", ("paused", "canary", 5_000), ("progressing", "canary", 5_000))
+    assert resumed.state.soaked == 120.0
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_abort_takes_all_weight_and_leaves_the_shadow(stage: int) -> None:
+    state = at_stage(stage)
+    step = do(state, Verb.ABORT)
+    assert place(step.state) == ("degraded", state.stage_name, 0)
+    assert (step.state.shadow, step.state.epoch) == (100_000, state.epoch)
+
+
+def test_rollback_takes_all_weight_and_says_why() -> None:
+    step = rollback(PLAN, at_stage(2), "8 of the agent's last 8 requests failed", NOW)
+    assert moved(step) == ("rollback", ("progressing", "half", 50_000), ("degraded", "half", 0))
+    assert (step.state.actor, step.state.reason) == ("guard", "8 of the agent's last 8 requests failed")
+
+
+def test_a_second_rollback_changes_nothing() -> None:
+    first = rollback(PLAN, at_stage(2), "first", NOW).state
+    assert rollback(PLAN, first, "second", NOW + 1) == Step(first)
+
+
+def test_retry_starts_at_the_first_stage_in_a_new_epoch() -> None:
+    degraded = rollback(PLAN, replace(at_stage(2), soaked=99.0), "down", NOW).state
+    step = do(degraded, Verb.RETRY)
+    assert moved(step) == ("retry", ("degraded", "half", 0), ("progressing", "shadow", 0))
+    assert (step.state.epoch, step.state.soaked) == (degraded.epoch + 1, 0.0)
+
+
+def test_retry_of_a_fixed_split_takes_its_weight_up_again() -> None:
+    degraded = rollback(FIXED, begin(FIXED, None, NOW).state, "down", NOW).state
+    assert place(do(degraded, Verb.RETRY, FIXED).state) == ("progressing", "split", 5_000)
+
+
+def test_a_verb_that_the_phase_does_not_allow_is_refused_and_changes_nothing() -> None:
+    with pytest.raises(CommandError, match="cannot retry a rollout that is progressing"):
+        do(at_stage(1), Verb.RETRY)
+    with pytest.raises(CommandError, match="cannot promote a rollout that is completed"):
+        do(at_stage(3), Verb.PROMOTE)
+
+
+def test_a_checkpoint_keeps_the_soak_under_a_new_revision() -> None:
+    grown = advance(PLAN, at_stage(1), Evidence(), 30.0, NOW).state
+    assert checkpoint(grown) == replace(grown, revision=grown.revision + 1)
+
+
+def with_stages(*stages: PlanStage) -> Plan:
+    return replace(PLAN, stages=stages)
+
+
+def test_the_same_configuration_replans_nothing() -> None:
+    for state in (
+        at_stage(1),
+        at_stage(3),
+        rollback(PLAN, at_stage(1), "", NOW).state,
+        do(at_stage(1), Verb.PAUSE).state,
+    ):
+        assert replan(PLAN, state, NOW + 9) == Step(state)
+
+
+def test_a_changed_weight_is_followed_at_once_and_the_soak_kept() -> None:
+    plan = with_stages(STAGES[0], PlanStage("canary", 8_000, HOUR), *STAGES[2:])
+    step = replan(plan, replace(at_stage(1), soaked=60.0), NOW + 9)
+    assert moved(step) == ("replan", ("progressing", "canary", 5_000), ("progressing", "canary", 8_000))
+    assert (step.state.soaked, step.state.since) == (60.0, at_stage(1).since)
+
+
+def test_a_stage_is_found_by_its_name_where_others_came_before_it() -> None:
+    plan = with_stages(STAGES[0], PlanStage("one", 1_000, HOUR), *STAGES[1:])
+    step = replan(plan, at_stage(1), NOW)
+    assert (step.state.stage, place(step.state)) == (2, ("progressing", "canary", 5_000))
+
+
+def test_a_stage_that_is_gone_becomes_an_earlier_one_with_no_more_weight() -> None:
+    plan = with_stages(STAGES[0], PlanStage("two", 2_000, HOUR), PlanStage("nine", 9_000, HOUR), STAGES[3])
+    step = replan(plan, replace(at_stage(1), soaked=60.0), NOW + 9)
+    assert moved(step) == ("replan", ("progressing", "canary", 5_000), ("progressing", "two", 2_000))
+    assert (step.state.soaked, step.state.since) == (0.0, NOW + 9)
+    renamed = with_stages(STAGES[0], PlanStage("nine", 9_000, HOUR), STAGES[3])
+    assert place(replan(renamed, at_stage(1), NOW).state) == ("progressing", "shadow", 0)
+
+
+def test_a_plan_that_became_shorter_never_raises_the_weight() -> None:
+    assert place(replan(with_stages(STAGES[0]), at_stage(2), NOW).state) == ("progressing", "shadow", 0)
+
+
+def test_a_degraded_rollout_stays_at_nothing_whatever_the_plan() -> None:
+    degraded = rollback(PLAN, at_stage(2), "down", NOW).state
+    plan = with_stages(STAGES[0], PlanStage("half", 60_000, HOUR))
+    assert replan(plan, degraded, NOW).state.weight == 0
+    assert place(replan(FIXED, degraded, NOW).state) == ("degraded", "split", 0)
+
+
+def test_a_completed_rollout_with_a_new_stage_behind_progresses_again() -> None:
+    short = replace(PLAN, stages=STAGES[:2])
+    completed = do(at_stage(1, short), Verb.PROMOTE, short).state
+    assert place(completed) == ("completed", "canary", 5_000)
+    assert place(replan(PLAN, completed, NOW).state) == ("progressing", "canary", 5_000)
+
+
+def test_a_split_follows_its_configuration_and_stages_take_over_from_below() -> None:
+    state = begin(FIXED, None, NOW).state
+    wider = replan(replace(FIXED, split=Split(70_000, 10_000), shadow=10_000), state, NOW)
+    assert (place(wider.state), wider.state.shadow) == (("progressing", "split", 70_000), 10_000)
+    assert place(replan(PLAN, wider.state, NOW).state) == ("progressing", "shadow", 0)
+    called_split = with_stages(STAGES[0], PlanStage("split", 90_000, HOUR))
+    assert place(replan(called_split, state, NOW).state) == ("progressing", "shadow", 0)
+
+
+def test_the_shadow_follows_the_configuration_in_every_phase() -> None:
+    plan = replace(PLAN, shadow=50_000)
+    for state in (at_stage(1), rollback(PLAN, at_stage(1), "down", NOW).state):
+        assert replan(plan, state, NOW).state.shadow == 50_000
