@@ -34,14 +34,14 @@ _READ: Final = 256 << 10
 
 
 class Hub:
-    """`on_tick` returns once the tick is kept and must raise nothing; `on_trip` and `on_gone` (a worker's source) must
-    return at once."""
+    """`on_tick` gets a tick and whether it is of the worker's present life; it returns once the tick is kept, and
+    raises nothing. `on_trip` and `on_gone`, which gets the source of a worker that is gone, return at once."""
 
     def __init__(
         self,
         path: Path,
         *,
-        on_tick: Callable[[Tick], Awaitable[None]],
+        on_tick: Callable[[Tick, bool], Awaitable[None]],
         on_trip: Callable[[Trip], None],
         on_gone: Callable[[str], None],
     ) -> None:
@@ -56,16 +56,16 @@ class Hub:
         """Those that are connected now."""
         return list(self._workers.values())
 
-    async def start(self, snapshot: Snapshot) -> None:
-        """Listen; only this user may connect. OSError where the socket cannot be made."""
-        self._snapshot = _frame(snapshot)
+    async def start(self) -> None:
+        """Listen, once there is a snapshot to give; only this user may connect. OSError where it cannot be."""
         with suppress(FileNotFoundError):
             self._path.unlink()  # a killed process leaves it behind
         self._server = await asyncio.start_unix_server(self._accept, self._path)
         self._path.chmod(0o600)
 
     def broadcast(self, snapshot: Snapshot) -> None:
-        self._snapshot = _frame(snapshot)
+        """Give it to each worker now, and to those that come later."""
+        self._snapshot = encode(link.SNAPSHOT, encode_snapshot(snapshot))
         for writer, hello in list(self._workers.items()):
             if writer.transport.get_write_buffer_size() > MAX_UNREAD:
                 _log.warning("worker_cut_off", worker=hello.number, problem="it does not read its snapshots")
@@ -100,7 +100,7 @@ class Hub:
             _log.info("worker_connected", worker=hello.number, pid=hello.pid)
             writer.write(self._snapshot)
             self._workers[writer] = hello
-            await self._listen(frames, writer)
+            await self._listen(frames, writer, hello.source)
         except StopAsyncIteration:
             pass
         except TimeoutError:
@@ -113,10 +113,10 @@ class Hub:
                 self._on_gone(gone.source)
             writer.close()
 
-    async def _listen(self, frames: AsyncIterator[tuple[str, Any]], writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, frames: AsyncIterator[tuple[str, Any]], writer: asyncio.StreamWriter, source: str) -> None:
         """Read until the worker is gone; its ticks are handled by a task beside, so that a trip overtakes them."""
         ticks: asyncio.Queue[Any] = asyncio.Queue(link.WINDOW)
-        keeping = spawn(self._keep(ticks, writer), "hub ticks")
+        keeping = spawn(self._keep(ticks, writer, source), "hub ticks")
         try:
             async for kind, payload in frames:
                 match kind:
@@ -129,7 +129,7 @@ class Hub:
         finally:
             await stop(keeping)
 
-    async def _keep(self, ticks: asyncio.Queue[Any], writer: asyncio.StreamWriter) -> None:
+    async def _keep(self, ticks: asyncio.Queue[Any], writer: asyncio.StreamWriter, source: str) -> None:
         """A tick that cannot be read is acknowledged all the same: it would come again for ever."""
         kept = 0
         while True:
@@ -139,13 +139,9 @@ class Hub:
             except (ValueError, TypeError) as error:
                 _log.error("tick_unreadable", problem=str(error))
             else:
-                await self._on_tick(tick)
+                await self._on_tick(tick, tick.source == source)
             kept += 1
             writer.write(encode(link.ACK, kept))
-
-
-def _frame(snapshot: Snapshot) -> bytes:
-    return encode(link.SNAPSHOT, encode_snapshot(snapshot))
 
 
 def _hello(kind: str, payload: Any) -> Hello:

@@ -9,8 +9,9 @@ import errno
 import os
 import socket
 from contextlib import suppress
+from dataclasses import replace
 
-from proxy.config.schema import Address
+from proxy.config.fields import Address
 from proxy.model.errors import ConfigError
 
 
@@ -25,7 +26,7 @@ def open_sockets(address: Address, count: int) -> list[socket.socket]:
         with _bound(address, shared=False) as probe:
             port = probe.getsockname()[1]
         for _ in range(count):
-            opened.append(_bound(address.model_copy(update={"port": port}), shared=True))  # noqa: PERF401  # those opened before an error are closed below
+            opened.append(_bound(replace(address, port=port), shared=True))  # noqa: PERF401  # those opened before an error are closed below
     except OSError as error:
         close_sockets(opened)
         raise ConfigError(_problem(address, error), path="listen.address") from error

@@ -24,7 +24,7 @@ from setproctitle import setproctitle
 
 from proxy.config.schema import Config
 from proxy.control.child import Backoff, Child, Program, StartError
-from proxy.control.configuration import Loaded, at_its_line
+from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.sockets import close_sockets, open_sockets
 from proxy.model.errors import ConfigError
 from proxy.model.words import Process
@@ -38,8 +38,8 @@ from proxy.telemetry.tasks import spawn, stop
 
 _log = structlog.get_logger()
 
-_LAST_WORDS: Final = 2.0
-"""Seconds that a draining worker has beyond `drain_timeout`, to cut off its last requests and to write its spool."""
+_LAST_WORDS: Final = 5.0
+"""Seconds that a draining worker has beyond `drain_timeout`, to cut off its last requests and hand over its counts."""
 _FLUSH_TIMEOUT: Final = 15.0
 
 
@@ -56,10 +56,6 @@ def supervise(loaded: Loaded) -> int:
         return asyncio.run(Supervisor(loaded, held).run())
     finally:
         held.release()
-
-
-def worker_count(config: Config) -> int:
-    return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +222,16 @@ class Supervisor:
         )
 
     def _control_program(self) -> Program:
-        return self._ours(Process.CONTROL, "proxy.control.process", "--config", self._loaded.file)
+        store = ("--store", self._held.store.url) if self._held.store is not None else ()
+        patience = str(self._loaded.config.drain_timeout + _LAST_WORDS)
+        arguments = ("--config", self._loaded.file, "--patience", patience, *store)
+        return self._ours(Process.CONTROL, "proxy.control.process", *arguments)
 
     def _worker_program(self, number: int) -> Program:
         fd = self._held.sockets[number - 1].fileno()
-        arguments = ("proxy.gateway.worker", "--number", str(number), "--fd", str(fd))
-        return self._ours(f"{Process.WORKER} {number}", *arguments, fds=(fd,))
+        patience = str(self._loaded.config.drain_timeout)
+        arguments = ("--number", str(number), "--fd", str(fd), "--patience", patience)
+        return self._ours(f"{Process.WORKER} {number}", "proxy.gateway.worker", *arguments, fds=(fd,))
 
     def _ours(self, name: str, module: str, *arguments: str, fds: tuple[int, ...] = ()) -> Program:
         # -P: without it a proxy.py in the directory where the operator stands would be taken for this package.

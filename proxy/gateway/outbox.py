@@ -22,7 +22,7 @@ from proxy.model.measures import PAIRS_DROPPED
 from proxy.model.records import Record
 from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, to_wire
 
-MAX_MEMORY: Final = 16 << 20
+MAX_MEMORY: Final = 32 << 20
 MAX_TICK: Final = 1 << 20
 """Bytes over which a tick is cut in two, so that no frame takes long to read; a single record may be longer."""
 MAX_RECORD: Final = 4 << 20

@@ -76,13 +76,14 @@ class Metrics:
 
     # What workers report
 
-    def absorb(self, tick: Tick, *, live: bool = True) -> None:
-        """Add a worker's tick. One that was absorbed before (sent again after a reconnect) changes nothing.
+    def absorb(self, tick: Tick, *, live: bool = True) -> bool:
+        """Add a worker's tick. One that was absorbed before (sent again after a reconnect) changes nothing, and is
+        answered with False.
 
         Not `live` is what an earlier life of the worker left behind: its counts are added, its gauges are past.
         """
         if tick.seq <= self._last_seq.get(tick.source, -1):
-            return
+            return False
         self._remember(tick)
         for name, counts in tick.counters.items():
             if name in _WORKER_COUNTERS:
@@ -96,6 +97,7 @@ class Metrics:
                 self._reject("unknown", "unknown_family", len(rows))
         if live:
             self._keep_gauges(tick)
+        return True
 
     def forget(self, source: str) -> None:
         """A worker is gone: its gauges go too, its counts stay."""

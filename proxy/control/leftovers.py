@@ -1,0 +1,48 @@
+"""What workers left on disk that are no more: where there are fewer workers than before, nobody else would send it."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from proxy.model.errors import StoreError
+from proxy.model.link import Decoder, FrameError
+from proxy.model.tick import Tick, from_wire
+from proxy.storage.spool import Spool
+
+_log = structlog.get_logger()
+
+
+async def hand_over(data_dir: Path, workers: int, take: Callable[[Tick, bool], Awaitable[None]]) -> None:
+    """Give `take` the ticks of all workers with a number over `workers`, and remove their spools. A spool that is
+    locked belongs to a worker that still lives, and is left alone."""
+    for directory in _without_worker(data_dir / "spool", workers):
+        try:
+            spool = Spool(directory)
+        except StoreError:
+            continue
+        ticks = 0
+        while (frame := spool.peek()) is not None:
+            tick = _tick(frame, directory)
+            if tick is not None:
+                await take(tick, False)
+                ticks += 1
+            spool.pop()
+        spool.remove()
+        _log.info("leftovers_handed_over", directory=str(directory), ticks=ticks)
+
+
+def _without_worker(folder: Path, workers: int) -> Iterator[Path]:
+    for directory in sorted(folder.glob("worker-*")):
+        number = directory.name.removeprefix("worker-")
+        if number.isdecimal() and int(number) > workers:
+            yield directory
+
+
+def _tick(frame: bytes, directory: Path) -> Tick | None:
+    try:
+        ((_, payload),) = Decoder().feed(frame)
+        return from_wire(payload)
+    except (FrameError, ValueError, TypeError) as error:
+        _log.error("leftover_unreadable", directory=str(directory), problem=str(error))
+        return None

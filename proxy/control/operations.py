@@ -1,0 +1,110 @@
+"""What the admin API may ask of the control process (`proxy.model.ports.Operations`), in the documents of DESIGN."""
+
+from collections.abc import Callable
+from typing import Any
+
+from proxy.analysis.agreement import lower_bound
+from proxy.config.load import masked
+from proxy.config.schema import Route
+from proxy.control.controller import Controller
+from proxy.control.course import Course
+from proxy.control.reload import Reloader
+from proxy.model.rollouts import ArmCount, Evidence, GateResult
+from proxy.model.words import Verb
+from proxy.rollout.gates import ALPHA
+from proxy.telemetry.clock import rfc3339
+
+
+class ControlOperations:
+    """`workers` tells how many are connected."""
+
+    def __init__(self, controller: Controller, reloader: Reloader, workers: Callable[[], int]) -> None:
+        self._controller, self._reloader, self._workers = controller, reloader, workers
+
+    def routes(self) -> list[dict[str, Any]]:
+        return [self._document(route) for route in self._controller.loaded.config.routes]
+
+    def route(self, name: str) -> dict[str, Any] | None:
+        route = self._controller.loaded.routes.get(name)
+        return self._document(route) if route is not None else None
+
+    async def command(self, route: str, verb: Verb, *, actor: str, reason: str, full: bool = False) -> dict[str, Any]:
+        await self._controller.courses[route].command(verb, actor=actor, reason=reason, full=full)
+        return self._document(self._controller.loaded.routes[route])
+
+    async def reload(self, *, actor: str) -> dict[str, Any]:
+        applied = await self._reloader.reload(actor)
+        return {"result": "applied" if applied else "unchanged", "snapshot": self._controller.number}
+
+    def config(self) -> dict[str, Any]:
+        return masked(self._controller.loaded.config)
+
+    def unready(self) -> list[str]:
+        return [] if self._workers() else ["no worker is connected"]
+
+    def _document(self, route: Route) -> dict[str, Any]:
+        course = self._controller.courses.get(route.name)
+        return {"name": route.name, "legacy": route.legacy, **(_NO_ROLLOUT if course is None else _rollout(course))}
+
+
+def _rollout(course: Course) -> dict[str, Any]:
+    placement, state, seen = course.placement, course.state, course.evidence
+    return {
+        "agent": course.rollout.agent,
+        "version": placement.version,
+        "phase": placement.phase.value,
+        "stage": placement.stage,
+        "weight": placement.weight / 1000,
+        "shadow_percent": placement.shadow / 1000,
+        "since": rfc3339(state.since) if state is not None else None,
+        "reason": state.reason if state is not None else "the store has not said yet where this rollout stands",
+        "revision": state.revision if state is not None else 0,
+        "gates": [_result(gate) for gate in course.gates],
+        "guard": [_result(guard) for guard in course.guards],
+        "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
+        "agreement": _agreement(seen),
+    }
+
+
+def _agreement(seen: Evidence) -> dict[str, Any]:
+    compared = seen.matched + seen.mismatched
+    return {
+        "matched": seen.matched,
+        "mismatched": seen.mismatched,
+        "incomparable": seen.incomparable,
+        "ratio": seen.matched / compared if compared else None,
+        "lower_bound": lower_bound(seen.matched, seen.mismatched, ALPHA) if compared else None,
+    }
+
+
+def _count(count: ArmCount) -> dict[str, int]:
+    return {"requests": count.requests, "failed": count.failed}
+
+
+def _result(result: GateResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "verdict": result.verdict.value,
+        "value": result.value,
+        "bound": result.bound,
+        "threshold": result.threshold,
+        "samples": result.samples,
+        "reason": result.reason,
+    }
+
+
+_NO_ROLLOUT: dict[str, Any] = {
+    "agent": None,
+    "version": None,
+    "phase": None,
+    "stage": None,
+    "weight": 0.0,
+    "shadow_percent": 0.0,
+    "since": None,
+    "reason": "",
+    "revision": 0,
+    "gates": [],
+    "guard": [],
+    "totals": {"legacy": _count(ArmCount()), "agent": _count(ArmCount())},
+    "agreement": _agreement(Evidence()),
+}

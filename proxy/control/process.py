@@ -1,0 +1,205 @@
+"""The control process: `python -m proxy.control.process`, started by the supervisor.
+
+It starts from the inside out and ends in the opposite order: store, recorder, controller, hub, reload, admin API. When
+the supervisor is gone it stays until the workers have drained, so that their last counts are kept.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import setproctitle
+import structlog
+import uvloop
+from redis import asyncio as aredis
+
+from proxy.admin import app as admin
+from proxy.admin.auth import Tokens
+from proxy.control import configuration, leftovers
+from proxy.control.configuration import Loaded, at_its_line, worker_count
+from proxy.control.controller import Controller
+from proxy.control.hub import Hub
+from proxy.control.operations import ControlOperations
+from proxy.control.recorder import Recorder
+from proxy.control.reload import Reloader
+from proxy.model.errors import ConfigError, CrossfadeError, StoreError, StoreUnavailableError
+from proxy.model.link import Trip
+from proxy.model.tick import Tick
+from proxy.model.words import Process
+from proxy.storage import lastgood
+from proxy.storage.connection import check, connect
+from proxy.storage.lastgood import LastGood
+from proxy.storage.pairs import PairStore
+from proxy.storage.rollouts import StateStore
+from proxy.storage.spool import Spool
+from proxy.telemetry import life, logs
+from proxy.telemetry.clock import SystemClock
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.tasks import spawn, stop
+
+_log = structlog.get_logger()
+
+_LOOK_FOR_WORKERS: Final = 0.1
+
+
+class Start(NamedTuple):
+    """What to start with. `accepted` is False where the file cannot be used and what ran last stands in."""
+
+    loaded: Loaded
+    last: LastGood | None
+    accepted: bool
+
+
+def find_start(file: Path, data_dir: Path, *, resume: bool) -> Start:
+    """A first start takes the file or fails. When a dead control process is followed by another one (`resume`), traffic
+    is on: then a bad file is what a bad reload is, and the last good configuration goes on. Raises ConfigError."""
+    last = lastgood.find(data_dir)
+    try:
+        return Start(configuration.read(file), last, accepted=True)
+    except ConfigError as error:
+        if not resume or last is None:
+            raise
+        _log.error("configuration_refused", file=error.file, line=error.line, path=error.path, problem=error.problem)
+        return Start(configuration.build(last.file, last.text), last, accepted=False)
+
+
+class Control:
+    """The parts of the control process, wired."""
+
+    def __init__(self, start: Start, redis: aredis.Redis, file: Path, link: Path, data_dir: Path) -> None:
+        self.states, self.pairs = StateStore(redis), PairStore(redis)
+        self.metrics = Metrics()
+        self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
+        self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics)
+        self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
+        self.controller = Controller(
+            start.loaded, self.states, self.metrics, SystemClock(), self.hub.broadcast, data_dir, start.last
+        )
+        self.recorder.set_rules(start.loaded.rules)
+        self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
+        self.operations = ControlOperations(self.controller, self.reloader, lambda: len(self.hub.workers))
+
+    async def take(self, tick: Tick, live: bool) -> None:
+        """A tick on its way from a worker: into the metrics, to the guards, to the store. Raises nothing: a tick that
+        nobody can take would be sent for ever."""
+        try:
+            if self.metrics.absorb(tick, live=live) and live:
+                self.controller.observe(tick)
+            await self.recorder.submit(tick)
+        except Exception:  # noqa: BLE001  # whatever is wrong with it, the ticks after it must be taken
+            _log.exception("tick_lost", source=tick.source, seq=tick.seq, records=len(tick.records))
+
+    def trip(self, trip: Trip) -> None:
+        self.controller.trip(trip)
+
+    async def apply(self, loaded: Loaded) -> None:
+        await self.controller.apply(loaded)
+        self.recorder.set_rules(loaded.rules)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Until SIGTERM, or until the supervisor and all workers are gone. Raises CrossfadeError where it cannot start."""
+    told_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_stop.set)
+    data_dir = Path(options.data_dir)
+    start = find_start(Path(options.config), data_dir, resume=options.resume)
+    try:
+        async with AsyncExitStack() as parts:
+            control = await _start(start, options, data_dir, parts)
+            orphaned = asyncio.Event()
+            life.when_orphaned(options.life_fd, orphaned.set)
+            outliving = spawn(
+                _outlive_workers(orphaned, control.hub, told_to_stop, options.patience), "outlive workers"
+            )
+            parts.push_async_callback(stop, outliving)
+            await told_to_stop.wait()
+    except ConfigError as error:
+        raise at_its_line(error, start.loaded) from error
+    _log.info("control_ended")
+
+
+async def _start(start: Start, options: argparse.Namespace, data_dir: Path, parts: AsyncExitStack) -> Control:
+    config = start.loaded.config
+    redis = await _open_store(options.store or config.store, resume=options.resume)
+    parts.push_async_callback(redis.aclose)
+    control = Control(start, redis, Path(options.config), Path(options.link), data_dir)
+    parts.callback(control.recorder.close)
+    parts.push_async_callback(stop, spawn(control.recorder.run(), "recorder"))
+    try:
+        await control.controller.start(patient=options.resume)
+    except StoreError as error:
+        raise ConfigError(str(error), path="store") from error
+    parts.push_async_callback(control.controller.close)
+    await control.hub.start()
+    parts.push_async_callback(control.hub.close)
+    control.reloader.start()
+    parts.push_async_callback(control.reloader.close)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, control.reloader.hint)
+    tokens = Tokens(config.admin.tokens_file) if config.admin.tokens_file else None
+    application = admin.create_app(control.operations, control.pairs, control.metrics, control.states, tokens=tokens)
+    runner = await admin.start(application, config.admin.address.host, config.admin.address.port)
+    parts.push_async_callback(runner.cleanup)
+    parts.push_async_callback(
+        stop, spawn(leftovers.hand_over(data_dir, worker_count(config), control.take), "leftovers")
+    )
+    host, port = runner.addresses[0][:2]
+    life.say_ready(options.ready_fd, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return control
+
+
+async def _open_store(url: str, *, resume: bool) -> aredis.Redis:
+    """Where traffic is on already, a store that is away is waited for; at a first start it is an error."""
+    try:
+        redis = connect(url)
+        try:
+            server = await check(redis)
+        except StoreUnavailableError:
+            if not resume:
+                await redis.aclose()
+                raise
+        else:
+            _log.info("store_found", server=server.name, version=".".join(map(str, server.version)))
+    except StoreError as error:
+        raise ConfigError(str(error), path="store") from error
+    return redis
+
+
+async def _outlive_workers(orphaned: asyncio.Event, hub: Hub, told_to_stop: asyncio.Event, patience: float) -> None:
+    await orphaned.wait()
+    _log.warning("supervisor_gone", workers=len(hub.workers))
+    deadline = asyncio.get_running_loop().time() + patience
+    while hub.workers and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # rare, and in no hurry
+        await asyncio.sleep(_LOOK_FOR_WORKERS)
+    told_to_stop.set()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="crossfade control", description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--link", required=True, help="the socket to make for the workers")
+    parser.add_argument("--store", help="the embedded store's URL")
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--life-fd", type=int)
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds to outlive the supervisor")
+    parser.add_argument("--resume", action="store_true", help="another control process ran before, and traffic is on")
+    options = parser.parse_args(arguments)
+    setproctitle.setproctitle(f"crossfade: {Process.CONTROL}")
+    logs.configure(Process.CONTROL)
+    try:
+        uvloop.run(run(options))
+    except CrossfadeError as error:
+        life.say_error(options.ready_fd, str(error))
+        if options.ready_fd is None or options.resume:
+            _log.error("control_cannot_start", problem=str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
