@@ -81,7 +81,7 @@ class Recorder:
             self._callers.discard(kept)
 
     async def run(self) -> None:
-        if not self._spool.empty:
+        if self._spool.frames:
             _log.info("spool_found", bytes=self._spool.size, frames=self._spool.frames)
             self._spooled.set()
         async with asyncio.TaskGroup() as tasks:
@@ -115,9 +115,9 @@ class Recorder:
 
     async def _keep(self, group: list[_Taken]) -> None:
         batches = [batch for taken in group for batch in taken.batches]
-        if batches and not (self._spool.empty and await self._write_at_once(batches, group)):
+        if batches and (self._spool.frames or not await self._write_at_once(batches, group)):
             for taken in group:
-                self._set_aside(taken.batches)
+                await self._set_aside(taken.batches)
             self._show_spool()
         for taken in group:
             if not taken.kept.done():
@@ -133,11 +133,12 @@ class Recorder:
         self._reached()
         return True
 
-    def _set_aside(self, batches: list[Batch]) -> None:
+    async def _set_aside(self, batches: list[Batch]) -> None:
         refused = self._spool.refused
         if not batches:
             return
-        if self._spool.append(frames.encode(batches)):
+        # In a thread, as all that touches the disk: a slow one must not hold up snapshots and trips.
+        if await asyncio.to_thread(self._spool.append, frames.encode(batches)):
             self._spooled.set()
             return
         reason = SPOOL_FULL if self._spool.refused > refused else SPOOL_FAILED
@@ -163,10 +164,11 @@ class Recorder:
         pause = _FIRST_PAUSE
         while True:
             await self._spooled.wait()
-            waiting = self._spool.head(_DRAIN_FRAMES)
+            self._spooled.clear()
+            waiting = await asyncio.to_thread(self._spool.head, _DRAIN_FRAMES)
             if not waiting:
-                self._spooled.clear()
                 continue
+            self._spooled.set()
             try:
                 await self._write_frames(waiting)
             except StoreUnavailableError as error:
@@ -176,7 +178,7 @@ class Recorder:
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause = _FIRST_PAUSE
-                self._spool.pop(len(waiting))
+                await asyncio.to_thread(self._spool.pop, len(waiting))
                 self._attempted = max(0, self._attempted - len(waiting))
                 self._reached()
                 self._show_spool()

@@ -8,6 +8,8 @@ The rules:
 - A frame is its length and its CRC-32 (4 bytes each, big-endian) and its bytes. Where that does not hold, the rest of
   the segment is dropped and counted; segments are independent.
 - Nothing here raises into traffic. What the bound or a full disk refuses, `append` answers with False, and counts.
+- Disks can be slow. Each method may be called in a thread (one waits for the other), and `size`, `frames` and the
+  counters are read without waiting.
 
 Segments are files `<number>.seg`, removed when all of their frames were popped. One process owns the directory, by an
 flock on `lock`; a directory whose lock is free was left by a dead process and may be adopted.
@@ -15,6 +17,7 @@ flock on `lock`; a directory whose lock is free was left by a dead process and m
 
 import os
 import shutil
+import threading
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -56,6 +59,12 @@ class Spool:
         """Frames that could not be written: disk full, no right to write."""
         self.torn = 0
         """Segments whose rest was dropped because a frame in it was broken."""
+        self.size = 0
+        """Bytes on disk, popped frames of the first segment included."""
+        self.frames = 0
+        """How many wait. Broken ones are among them until they are found out."""
+        self._guard = threading.RLock()
+        self._closed = False
         self._limit, self._segment_bytes = limit_bytes, segment_bytes
         self._healthy = True
         self._lock = self._writer = self._reader = -1  # descriptors
@@ -66,46 +75,38 @@ class Spool:
         self._open()
 
     @property
-    def size(self) -> int:
-        """Bytes on disk, popped frames of the first segment included."""
-        return sum(segment.size for segment in self._segments)
-
-    @property
-    def frames(self) -> int:
-        """How many wait. Broken ones are among them until they are found out."""
-        return sum(segment.frames for segment in self._segments)
-
-    @property
     def empty(self) -> bool:
         return self.peek() is None
 
     def append(self, frame: bytes) -> bool:
-        """Take the frame; False where the bound or the disk refuses it."""
-        if self.size + _HEADER + len(frame) > self._limit:
-            self.refused += 1
-            return False
-        try:
-            self._write(frame)
-        except OSError as error:
-            self.failed += 1
-            self._complain(error)
-            return False
-        if not self._healthy:
-            self._healthy = True
-            _log.info("spool_writable_again", directory=str(self.directory), failed=self.failed)
-        return True
+        """Take the frame; False where the bound or the disk refuses it, or the spool was closed."""
+        with self._guard:
+            if self.size + _HEADER + len(frame) > self._limit:
+                self.refused += 1
+                return False
+            try:
+                self._write(frame)
+            except OSError as error:
+                self.failed += 1
+                self._complain(error)
+                return False
+            if not self._healthy:
+                self._healthy = True
+                _log.info("spool_writable_again", directory=str(self.directory), failed=self.failed)
+            return True
 
     def head(self, frames: int, max_bytes: int = 4 << 20) -> list[bytes]:
         """Some of the oldest frames, at least one where there is one: up to `frames` of them, not far over `max_bytes`,
         and of one segment. They stay until they are popped."""
-        size = sum(len(frame) for frame in self._waiting)
-        while len(self._waiting) < frames and (size < max_bytes or not self._waiting):
-            frame = self._read()
-            if frame is None:
-                break
-            self._waiting.append(frame)
-            size += len(frame)
-        return list(self._waiting)[:frames]
+        with self._guard:
+            size = sum(len(frame) for frame in self._waiting)
+            while len(self._waiting) < frames and (size < max_bytes or not self._waiting):
+                frame = self._read()
+                if frame is None:
+                    break
+                self._waiting.append(frame)
+                size += len(frame)
+            return list(self._waiting)[:frames]
 
     def peek(self) -> bytes | None:
         """The oldest frame, None where there is none."""
@@ -113,34 +114,44 @@ class Spool:
 
     def pop(self, frames: int = 1) -> None:
         """Drop the oldest frames, which `head` or `peek` gave."""
-        for _ in range(frames):
-            self._waiting.popleft()
-            self._segments[0].frames -= 1
-        if not self._waiting and self._segments and self._offset >= self._segments[0].size:
-            self._forget_segment()
+        with self._guard:
+            for _ in range(frames):
+                self._waiting.popleft()
+                self._segments[0].frames -= 1
+                self.frames -= 1
+            if not self._waiting and self._segments and self._offset >= self._segments[0].size:
+                self._forget_segment()
 
     def close(self) -> None:
         """Let go of the directory; what was not popped stays in it."""
-        for fd in (self._writer, self._reader, self._lock):
-            _close(fd)
-        self._writer = self._reader = self._lock = -1
+        with self._guard:
+            self._closed = True
+            for fd in (self._writer, self._reader, self._lock):
+                _close(fd)
+            self._writer = self._reader = self._lock = -1
 
     def remove(self) -> None:
         """Close, and delete the directory with all that is in it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.close()
+        with self._guard:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.close()
 
     def _open(self) -> None:
         try:
             self._lock = _lock_directory(self.directory)
             for path in sorted(self.directory.glob(f"[0-9]*{_SUFFIX}")):
-                self._segments.append(_measure(path))
+                segment = _measure(path)
+                self._segments.append(segment)
+                self.size += segment.size
+                self.frames += segment.frames
         except OSError as error:
             self._complain(error)
         if self._segments:
             self._next = self._segments[-1].number + 1
 
     def _write(self, frame: bytes) -> None:
+        if self._closed:
+            raise OSError("it was closed")
         if self._lock < 0:
             self._lock = _lock_directory(self.directory)
         size = _HEADER + len(frame)
@@ -158,6 +169,8 @@ class Spool:
             raise
         segment.size += size
         segment.frames += 1
+        self.size += size
+        self.frames += 1
 
     def _begin_segment(self) -> None:
         fd = os.open(self._path(self._next), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -169,7 +182,7 @@ class Spool:
     def _read(self) -> bytes | None:
         """The next frame that was not read yet. A segment is left only when all of its frames were popped, since its
         file goes with it."""
-        while self._segments:
+        while self._segments and not self._closed:
             number, size = self._segments[0].number, self._segments[0].size
             problem = ""
             if self._offset < size:
@@ -202,14 +215,16 @@ class Spool:
         return frame if whole else None
 
     def _forget_segment(self) -> None:
-        number = self._segments.popleft().number
+        segment = self._segments.popleft()
+        self.size -= segment.size
+        self.frames -= segment.frames
         _close(self._reader)
         self._reader, self._offset = -1, 0
         if not self._segments:
             _close(self._writer)
             self._writer = -1
         try:
-            self._path(number).unlink(missing_ok=True)
+            self._path(segment.number).unlink(missing_ok=True)
         except OSError as error:
             self._complain(error)
 
@@ -225,7 +240,8 @@ class Spool:
 def adopt(root: Path, prefix: str = "worker-") -> Iterator[Spool]:
     """The spools below `root` that dead processes left, each opened and locked: drain it, then `remove` it.
 
-    Those of living processes are passed over, and so are those that cannot be opened (logged).
+    Those of living processes are passed over, and so are those that cannot be opened (logged). Who comes back to a
+    directory finds it locked, so adopt only those to which nobody comes back.
     """
     for directory in sorted(root.glob(f"{prefix}*")):
         try:

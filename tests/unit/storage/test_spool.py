@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,34 @@ def test_adopts_what_the_dead_left_and_nothing_of_the_living(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["control", "worker-a"]
 
 
+def test_may_be_filled_and_emptied_by_two_threads(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", segment_bytes=200)
+    frames = [b"%d" % number for number in range(500)]
+    found: list[bytes] = []
+
+    def empty() -> None:
+        while len(found) < len(frames):
+            given_out = spool.head(7)
+            found.extend(given_out)
+            spool.pop(len(given_out))
+
+    reader = threading.Thread(target=empty, daemon=True)
+    reader.start()
+    assert all(spool.append(frame) for frame in frames)
+    reader.join(20)
+    assert found == frames
+    assert (spool.frames, spool.size) == (0, 0)
+
+
+def test_a_closed_spool_takes_and_gives_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s")
+    spool.append(b"kept")
+    spool.close()
+    assert not spool.append(b"late")
+    assert spool.peek() is None
+    assert drain(Spool(tmp_path / "s")) == [b"kept"]
+
+
 def test_a_killed_writer_loses_no_frame_that_was_taken(tmp_path: Path) -> None:
     code = (
         "import sys, itertools; from pathlib import Path; from proxy.storage.spool import Spool;"
@@ -248,6 +277,7 @@ def test_is_a_queue_that_may_repeat_itself_after_a_restart(
             ahead = _count(directory)
             assert len(sent) - ahead <= popped
             popped = len(sent) - ahead
+        assert spool.frames == len(sent) - popped
     assert drain(spool) == sent[popped:]
     spool.close()
 
