@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.config.schema import Config, Upstream, mask_store
-from tests.unit.config.texts import SMALL, loaded, with_rollout
+from tests.unit.config.texts import SMALL, loaded
 
 SCHEMA: dict[str, Any] = Config.model_json_schema()
 
@@ -70,23 +70,6 @@ def test_a_retry_on_503_may_be_a_number_or_text() -> None:
 
 def test_a_worker_for_each_cpu() -> None:
     assert loaded("workers: auto\n" + SMALL).workers == "auto"
-
-
-def test_the_default_stages_are_those_of_the_design() -> None:
-    rollout = loaded(SMALL).routes[0].rollout
-    assert rollout is not None
-    hour = 3600
-    assert [(stage.name, stage.weight / 1000, stage.soak / hour) for stage in rollout.stages] == [
-        ("shadow", 0, 24), ("canary", 5, 1), ("expand-10", 10, 1), ("expand-25", 25, 1), ("expand-50", 50, 1),
-        ("full", 100, 0),
-    ]  # fmt: skip
-
-
-def test_a_rollout_may_have_a_split_instead_of_stages() -> None:
-    rollout = loaded(with_rollout("split: {weight: 5}")).routes[0].rollout
-    assert rollout is not None
-    assert rollout.split is not None
-    assert (rollout.split.shadow, rollout.split.weight) == (100_000, 5_000)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -1,0 +1,64 @@
+"""A rollout's section: what it holds where keys are left out, and what its keys turn into."""
+
+import pytest
+
+from proxy.config.rollout_schema import CookieKey, HeaderKey, QueryKey, Rollout
+from proxy.model.words import Failure
+from tests.unit.config.texts import SMALL, loaded, with_rollout
+
+
+def rollout_of(text: str) -> Rollout:
+    rollout = loaded(text).routes[0].rollout
+    assert rollout is not None
+    return rollout
+
+
+def test_the_default_stages_are_those_of_the_design() -> None:
+    rollout = rollout_of(SMALL)
+    hour = 3600
+    assert [(stage.name, stage.weight / 1000, stage.soak / hour) for stage in rollout.stages] == [
+        ("shadow", 0, 24), ("canary", 5, 1), ("expand-10", 10, 1), ("expand-25", 25, 1), ("expand-50", 50, 1),
+        ("full", 100, 0),
+    ]  # fmt: skip
+
+
+def test_a_rollout_may_have_a_split_instead_of_stages() -> None:
+    rollout = rollout_of(with_rollout("split: {weight: 5}"))
+    assert rollout.split is not None
+    assert (rollout.split.shadow, rollout.split.weight) == (100_000, 5_000)
+
+
+def test_without_a_key_users_are_told_apart_by_address() -> None:
+    assert rollout_of(SMALL).key == ("client_ip",)
+
+
+def test_keys_are_tried_in_the_order_of_the_file() -> None:
+    keys = rollout_of(with_rollout("key: [{query: user}, {header: X-User-Id}, client_ip, {cookie: session}]")).key
+    assert keys == (QueryKey(query="user"), HeaderKey(header="X-User-Id"), "client_ip", CookieKey(cookie="session"))
+
+
+def test_every_failure_falls_back_where_none_is_named() -> None:
+    assert rollout_of(SMALL).fallback.on == frozenset(Failure)
+    assert rollout_of(with_rollout("fallback: {on: []}")).fallback.on == frozenset()
+    assert rollout_of(with_rollout("fallback: {on: [5xx]}")).fallback.on == {Failure.SERVER_ERROR}
+
+
+def test_equal_weights_may_follow_each_other() -> None:
+    stages = rollout_of(with_rollout("stages: [{name: a, weight: 5}, {name: b, weight: 5, soak: 1h}]")).stages
+    assert [(stage.weight, stage.soak) for stage in stages] == [(5_000, 0.0), (5_000, 3600.0)]
+
+
+def test_no_latency_is_guarded_unless_it_is_said_what_is_slow() -> None:
+    assert rollout_of(SMALL).guard.latency is None
+    latency = rollout_of(with_rollout("guard: {latency: {slower_than: 5s}}")).guard.latency
+    assert latency is not None
+    assert (latency.slower_than, latency.margin) == (5.0, 0.01)
+
+
+@pytest.mark.parametrize("path", ["$", "$.decision", "$.items[0].id", "$['not a name']", "$..id", "$.a[?@.b > 1]"])
+def test_json_paths(path: str) -> None:
+    assert rollout_of(with_rollout(f'compare: {{decision: "{path}"}}')).compare.decision == path
+
+
+def test_readiness_off_is_text_and_not_a_boolean() -> None:
+    assert rollout_of(with_rollout("gates: {readiness: off}")).gates.readiness == "off"
