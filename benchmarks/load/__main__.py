@@ -26,7 +26,7 @@ _CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for cas
 @click.option("--case", "words", multiple=True, metavar="WORD", help=_CASE_HELP)
 @click.option("--peer", "names", multiple=True, type=click.Choice(list(PEERS)), help="Only these; may be repeated.")
 @click.option("--rounds", type=click.IntRange(1, 50), help="How often each case is run.  [default: 3, quick: 1]")
-@click.option("--seconds", type=click.FloatRange(0.5, 30), help="Length of a measured run.  [default: 1.5, quick: 0.8]")
+@click.option("--seconds", type=click.FloatRange(0.5, 30), help="Length of a measured run.  [default: 1.2, quick: 0.8]")
 @click.option("--quick", is_flag=True, help="About a minute: POST only, one short round. Good for a first look.")
 @click.option("--write", is_flag=True, help="Write the tables, machine and versions into benchmarks/README.md.")
 @click.option("--install-peers", "install", is_flag=True, help="Install wrk, nginx, HAProxy and Envoy, and stop.")
@@ -51,8 +51,8 @@ def main(
             cases,
             tuple(PEERS[name] for name in peers),
             rounds or (1 if quick else 3),
-            seconds or (0.8 if quick else 1.5),
-            reference_seconds=0.5 if quick else 0.7,
+            seconds or (0.8 if quick else 1.2),
+            reference_seconds=0.5 if quick else 0.6,
         )
         sys.exit(_measure(plan, peers, write))
     except BenchError as error:

@@ -17,7 +17,7 @@ from benchmarks.load.upstreams import CONFIGS, Upstream, find
 CONNECTIONS = 64
 BODY = 1024
 WARM_UP = 0.3
-SETTLE_LIMIT = 3.0
+SETTLE_LIMIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,15 @@ class Load:
 class Run:
     """One measured run. `cpu` is µs per completed request and `memory` the peak in bytes, both by role of process.
 
-    `agent_share` is requests that reached the agent over completed ones, None where nobody counts. An idle run
-    has no load.
+    `agent_share` is requests that reached the agent over completed ones, None where nobody counts; `recorded_share` is
+    recorded pairs over completed requests. An idle run has no load.
     """
 
     memory: dict[str, int]
     cpu: dict[str, float]
     load: Load | None = None
     agent_share: float | None = None
+    recorded_share: float = 0.0
 
     def __str__(self) -> str:
         if self.load is None:
@@ -93,6 +94,7 @@ def measure_load(proxy: Started, case: Case, agent: Upstream, cores: Cores, seco
     run_wrk(cores.load, proxy.port, case.path, case.method, WARM_UP)
     settle(proxy)
     reached = agent.requests() if agent.counted else 0
+    recorded = proxy.peer.recorded(proxy.admin)
     before = cpu_by_role(proxy)
     load = run_wrk(cores.load, proxy.port, case.path, case.method, seconds)
     settle(proxy)
@@ -104,6 +106,7 @@ def measure_load(proxy: Started, case: Case, agent: Upstream, cores: Cores, seco
         cpu={role: used / load.requests * 1e6 for role, used in spent.items()},
         load=load,
         agent_share=(agent.requests() - 1 - reached) / load.requests if agent.counted else None,
+        recorded_share=(proxy.peer.recorded(proxy.admin) - recorded) / load.requests,
     )
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,10 @@ class Peer(ABC):
     def roles(self, pid: int) -> dict[str, list[int]]:
         """The processes by role, once it answers. `worker` is what is compared."""
         return {"worker": [pid]}
+
+    def recorded(self, _admin: int) -> int:
+        """Pairs recorded so far."""
+        return 0
 
     def takes(self, case: Case) -> bool:
         return case.traffic in self.traffic
@@ -148,10 +153,16 @@ class Crossfade(Peer):
             "worker": [child for child, said in titles.items() if said.startswith("crossfade: worker")],
             "control": [child for child, said in titles.items() if said.startswith("crossfade: control")],
             "store": [child for child, said in titles.items() if "valkey" in said or "redis" in said],
+            "supervisor": [pid],
         }
-        if not roles["worker"]:
-            raise BenchError(f"no process is titled `crossfade: worker`; there are {sorted(titles.values())}")
+        if not all(roles.values()):
+            raise BenchError(f"not all of Crossfade's processes are there: {sorted(titles.values())}")
         return roles
+
+    def recorded(self, admin: int) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
+            told = answer.read().decode()
+        return sum(int(float(count)) for count in re.findall(r"^crossfade_pairs_total{.*} (\S+)$", told, re.MULTILINE))
 
 
 PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (Nginx(), HAProxy(), Envoy(), Aiohttp(), Crossfade())}
@@ -163,6 +174,7 @@ class Started:
 
     peer: Peer
     port: int
+    admin: int
     child: Child
     roles: dict[str, list[int]]
 
@@ -174,7 +186,7 @@ def started(peer: Peer, folder: Path, cores: Cores, legacy: Upstream, agent: Ups
     port, admin = free_ports(2)
     argv = peer.command(Place(folder, port, admin, legacy, agent))
     with running(argv, cores.proxy, folder / "log", port) as child:
-        yield Started(peer, port, child, peer.roles(child.pid))
+        yield Started(peer, port, admin, child, peer.roles(child.pid))
 
 
 def _ask(program: str | None, option: str, pattern: str) -> str | None:

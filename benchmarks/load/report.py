@@ -22,8 +22,10 @@ NONE = "-"
 
 _HEADINGS = (
     "case", "proxy", "µs CPU", "x nginx", "x Envoy", "x reference", "requests/s", "p50 ms", "p99 ms", "peak MiB",
-    "to agent", "its other processes",
+    "to agent", "recorded", "its other processes",
 )  # fmt: skip
+_WORDS = {"case", "proxy", "its other processes", "goal", "verdict"}
+"""Headings of columns that hold words."""
 
 
 def tables(results: Results) -> str:
@@ -60,6 +62,7 @@ def _row(case: Case, peer: str, samples: Samples) -> tuple[str, ...]:
         f"{median(load.p99 for load in loads):.2f}" if loads else NONE,
         f"{max(run.memory['worker'] for run in runs) / (1 << 20):.1f}",
         f"{median(shares):.1%}" if shares else NONE,
+        f"{median(run.recorded_share for run in runs):.1%}" if any(run.recorded_share for run in runs) else NONE,
         _others(runs),
     )
 
@@ -135,9 +138,9 @@ def notes(results: Results) -> list[str]:
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned table: the first two columns to the left, figures to the right."""
+    """An aligned table: words to the left, figures to the right."""
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    left = {0, 1} if len(headings) > 5 else {0, len(headings) - 1}
+    left = {column for column, heading in enumerate(headings) if heading in _WORDS}
 
     def line(cells: Sequence[str]) -> str:
         padded = (
