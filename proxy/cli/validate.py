@@ -1,27 +1,16 @@
 """`crossfade validate` and `crossfade schema`: look at a configuration without running it."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import click
 from ruamel.yaml import YAML
 
-from proxy.config.load import load, masked
+from proxy.config.load import masked
 from proxy.config.schema import Config
+from proxy.control import configuration
 from proxy.model.errors import ConfigError
-
-
-def read_config(path: Path) -> Config:
-    """The configuration in a file, with this process's environment. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not text in UTF-8", file=str(path)) from error
-    return load(text, str(path), os.environ, lambda name: Path(name).read_text(encoding="utf-8"))
 
 
 @click.command()
@@ -38,7 +27,7 @@ def read_config(path: Path) -> Config:
 def validate(path: Path, show: bool) -> None:
     """Check a configuration file; say everything that is wrong with it, each with its line."""
     try:
-        config = read_config(path)
+        config = configuration.read(path).config
     except ConfigError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
