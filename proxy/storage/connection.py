@@ -16,7 +16,7 @@ import structlog
 from redis import asyncio as aredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
 
@@ -27,6 +27,18 @@ OLDEST: Final = (6, 2)
 
 FOREIGN: Final = "CROSSFADEFORMAT"
 """With this word a script of ours refuses a key: `CROSSFADEFORMAT <key> <problem>`."""
+
+_PROBE: Final = """
+redis.call('XADD', KEYS[1], '*', 'a', '')
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', redis.call('XLEN', KEYS[1]))
+redis.call('HINCRBY', KEYS[2], 'a', 1)
+redis.call('HMGET', KEYS[2], 'a')
+redis.call('EXPIRE', KEYS[2], 60)
+redis.call('SET', KEYS[3], redis.call('TYPE', KEYS[1]).ok, 'EX', 60)
+redis.call('GET', KEYS[3])
+return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+"""
+"""Does once all that our scripts do: one that is stopped half way, by a rule of the server's, is not undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ async def ask(redis: aredis.Redis, *words: str | bytes | int, key: str = "") -> 
 def translate(error: Exception, key: str = "") -> StoreError:
     """The error of ours for one of redis-py's; `translated` and pipelines, which return errors, share it."""
     text = str(error).partition(", with args")[0].strip() or type(error).__name__
-    if isinstance(error, ResponseError) and not isinstance(error, NoScriptError):
+    if isinstance(error, ResponseError):
         if text.startswith(FOREIGN):
             _, found, problem = text.split(" ", 2)
             return StoreFormatError(found, problem)
@@ -112,8 +124,8 @@ def translate(error: Exception, key: str = "") -> StoreError:
 async def check(redis: aredis.Redis) -> Server:
     """Look the server over once, at the start.
 
-    Raises StoreUnavailableError where none answers, StoreError where it is too old or runs no scripts. A policy that
-    may evict our keys is logged as a warning.
+    Raises StoreUnavailableError where none answers, StoreError where it is too old, or does not let our scripts read
+    and write (a replica, an access list, no memory left). A policy that may evict our keys is logged as a warning.
     """
     await ask(redis, "PING")
     info = await ask(redis, "INFO", "server")
@@ -122,10 +134,10 @@ async def check(redis: aredis.Redis) -> Server:
         wanted = ".".join(map(str, OLDEST))
         raise StoreError(f"the store is {server.name} {info.get('redis_version')}; Crossfade needs {wanted} or newer")
     try:
-        await ask(redis, "EVAL", "return 1", 0)
+        await ask(redis, "EVAL", _PROBE, 3, *(f"crossfade:{{probe}}:{number}" for number in range(3)))
     except StoreUnavailableError as error:
         if isinstance(error.__cause__, ResponseError):
-            raise StoreError(f"the store runs no scripts, which Crossfade needs: {error}") from error
+            raise StoreError(f"{error}; Crossfade needs a store that runs its scripts and lets them write") from error
         raise
     if server.evicts:
         _log.warning(

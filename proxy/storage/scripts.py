@@ -72,8 +72,9 @@ for i = next_argument, #ARGV, 2 do
 end
 if next_argument < #ARGV then
   for i = 3, 6 do redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', ARGV[6]) end
-  local size, limit = redis.call('MEMORY', 'USAGE', KEYS[3]), tonumber(ARGV[7])
-  if size and size > limit then
+  -- Some managed servers have no MEMORY; there the number of pairs is the only bound.
+  local size, limit = redis.pcall('MEMORY', 'USAGE', KEYS[3]), tonumber(ARGV[7])
+  if type(size) == 'number' and size > limit then
     redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', math.floor(redis.call('XLEN', KEYS[3]) * limit / size))
   end
 end

@@ -57,6 +57,7 @@ async def test_a_healthy_store_passes_the_check_and_warns_of_nothing(redis: ared
     assert server.version >= (7, 2)
     assert server.evicts == ""
     assert logs == []
+    assert await redis.keys("*") == []
 
 
 async def test_a_store_that_may_evict_is_warned_of(redis: aredis.Redis) -> None:
@@ -68,9 +69,16 @@ async def test_a_store_that_may_evict_is_warned_of(redis: aredis.Redis) -> None:
     assert [(entry["event"], entry["maxmemory_policy"]) for entry in logs] == [("store_may_evict", "allkeys-lru")]
 
 
-async def test_a_store_without_scripts_fails_the_check(redis: aredis.Redis) -> None:
-    await ask(redis, "ACL SETUSER", "default", "-eval")
-    with pytest.raises(StoreError, match="runs no scripts, which Crossfade needs"):
+@pytest.mark.parametrize("command", ["eval", "xadd", "xtrim", "hincrby", "expire"])
+async def test_a_store_that_forbids_a_command_fails_the_check(redis: aredis.Redis, command: str) -> None:
+    await ask(redis, "ACL SETUSER", "default", f"-{command}")
+    with pytest.raises(StoreError, match=r"refused a command: .*; Crossfade needs a store that runs its scripts"):
+        await check(redis)
+
+
+async def test_a_replica_fails_the_check(redis: aredis.Redis) -> None:
+    await ask(redis, "REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(StoreError, match=r"READONLY|replica"):
         await check(redis)
 
 
