@@ -1,6 +1,7 @@
-"""Configuration: YAML text in, a checked, frozen `Config` out, or one `ConfigError` that says file, line and path.
+"""Configuration: YAML text in, a checked, frozen `Config` out, or a `ConfigError` that says file, line and path.
 
-`source` reads YAML and remembers each value's line, `interpolate` fills in `${VAR}` and `${file:...}`, `schema` checks
-types and meaning, `load` runs the three and turns what pydantic says into operator's words, `compile` makes of a Config
-and the rollouts' placements the `Snapshot` that workers decide by. Pure: text and environment are arguments.
+`source` reads YAML and remembers each value's line; `interpolate` fills in `${VAR}` and `${file:...}`; `schema` (with
+`rollout_schema`, made of `fields` and `units`) checks each section; `checks` what spans sections; `explain` turns what
+pydantic says into the operator's words; `load` runs them in that order. `compile` makes of a Config and the rollouts'
+placements the `Snapshot` that workers decide by. Pure: text, environment and files are arguments.
 """

@@ -172,8 +172,10 @@ def scalar(node: Scalar) -> str | int | float | bool | None:
         return int(text)
     if _BASED.fullmatch(text):
         return int(text, 0)
-    if _FLOAT.fullmatch(text) or _SPECIAL.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".nan", "nan") if text[-1].isalpha() else text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _SPECIAL.fullmatch(text):
+        return float(text.replace(".", ""))
     return text
 
 
@@ -184,6 +186,7 @@ class _Builder:
         self._events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
         self._file = file
         self._anchors: dict[str, Node] = {}
+        self._room = MAX_NODES
 
     def document(self) -> Node:
         root: Node | None = None
@@ -200,20 +203,21 @@ class _Builder:
         if isinstance(event, AliasEvent):
             if event.anchor not in self._anchors:
                 raise self._refused(f"*{event.anchor} names no anchor above it", event)
-            return self._anchors[event.anchor]
+            node = self._anchors[event.anchor]
+            self._take(node.size, event)
+            return node
         if depth > MAX_DEPTH:
             raise self._refused(f"is nested more than {MAX_DEPTH} levels deep", event)
         if (tag := getattr(event, "tag", None)) is not None:
             raise self._refused(f"has the tag {tag}; tags are not used here, leave it out", event)
+        self._take(1, event)
         match event:
             case ScalarEvent():
-                node: Node = Scalar(_line(event), event.value, event.style is not None, event.value)
+                node = Scalar(_line(event), event.value, event.style is not None, event.value)
             case SequenceStartEvent():
                 node = self._sequence(event, depth)
             case _:
                 node = self._mapping(event, depth)
-        if node.size > MAX_NODES:
-            raise self._refused(f"has more than {MAX_NODES} values, counting each use of an anchor", event)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -234,12 +238,19 @@ class _Builder:
                 raise self._refused(f"the key {key!r} appears twice{first}; keep one", event)
             value = self._node(next(self._events), depth + 1)
             if key == "<<":
+                self._take(value.size, event)
                 merged = value
             else:
                 entries[key] = Entry(line, value)
         if merged is not None:
             entries = self._merge(merged, start) | entries
         return Mapping(_line(start), entries, 1 + sum(1 + entry.value.size for entry in entries.values()))
+
+    def _take(self, size: int, event: Event) -> None:
+        """Room for so many nodes."""
+        self._room -= size
+        if self._room < 0:
+            raise self._refused(f"makes more than {MAX_NODES} values, counting each use of an anchor", event)
 
     def _key(self, event: Event) -> str:
         if not isinstance(event, ScalarEvent):

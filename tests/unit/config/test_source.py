@@ -42,6 +42,7 @@ def refused(text: str) -> str:
         ("1e3", 1000.0),
         (".5", 0.5),
         ("-.inf", float("-inf")),
+        ("+.Inf", float("inf")),
         ("5xx", "5xx"),
         ("1_000", "1_000"),
         ("12:30", "12:30"),
@@ -142,7 +143,21 @@ def test_depth_is_bounded() -> None:
 def test_anchors_cannot_make_the_tree_explode() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    assert refused("\n".join(lines)) == "c.yaml:5: has more than 50000 values, counting each use of an anchor"
+    assert refused("\n".join(lines)) == "c.yaml:5: makes more than 50000 values, counting each use of an anchor"
+
+
+def test_merging_cannot_make_the_tree_explode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_NODES", 100)
+    large = ", ".join(f"k{n}: 1" for n in range(20))
+    text = f"a: &a {{{large}}}\nb: [" + ",\n".join(["{<<: *a}"] * 100) + "]"
+    assert refused(text) == "c.yaml:2: makes more than 100 values, counting each use of an anchor"
+
+
+@pytest.mark.parametrize("value", ["x", "[]", "{}", "''"])
+def test_the_size_of_the_tree_is_bounded(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_NODES", 100)
+    parse("a: [" + f"{value}, " * 98 + "]", "c.yaml")  # and the mapping and the list themselves
+    assert refused("a: [" + f"{value}, " * 99 + "]").startswith("c.yaml:1: makes more than 100 values")
 
 
 @pytest.mark.parametrize(
