@@ -1,11 +1,20 @@
 """Fixtures that several packages of tests share."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.valkey import Valkey
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop of the tests is uvloop, as in production."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -241,14 +241,14 @@ class Exchange:
             self._down.write(b"".join((STATUS_LINES[connection.status], *connection.lines, b"\r\n")))
 
     def answered(self, connection: "Connection") -> None:
-        agent = self._way.arm is Arm.AGENT
-        if agent and self._agent_cannot(connection):
-            return
         status = connection.status
         if status == 503 and self._may_try_again("503"):
             connection.abandon()
             self._connection = None
             self._again("503")
+            return
+        agent = self._way.arm is Arm.AGENT
+        if agent and self._agent_cannot(connection):
             return
         self._status = status
         self._out.append(self._answer_head(connection, agent=agent))

@@ -64,12 +64,14 @@ class Taker(Protocol):
 class Upstream:
     """One endpoint: its idle and active connections, and whether it is worth dialling.
 
-    With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s; legacy is
-    always dialled.
+    With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s (`refused`
+    counts them); legacy is always dialled. `strays` counts connections that sent bytes nobody had asked for.
     """
 
-    __slots__ = ("_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "durations",
-                 "idle", "names", "retired", "spec", "strays", "turn")  # fmt: skip
+    __slots__ = (
+        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "durations", "idle",
+        "names", "refused", "retired", "spec", "strays", "turn",
+    )  # fmt: skip
 
     def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn, *, backs_off: bool) -> None:
         self.spec = spec
@@ -81,7 +83,7 @@ class Upstream:
         self.active: set[Connection] = set()
         self.dialling = 0
         self.retired = False
-        self.strays = 0
+        self.strays = self.refused = 0
         self.durations: list[float] = []
         self._failures = 0
         self._failures_until = 0.0
@@ -97,6 +99,7 @@ class Upstream:
                 taker.connected(connection)
                 return
         if self.backs_off and monotonic() < self._failures_until:
+            self.refused += 1
             asyncio.get_running_loop().call_soon(_fail, taker, self.spec.name, "it did not accept the last connection")
             return
         self.dialling += 1
@@ -142,6 +145,7 @@ class Upstream:
     def release(self, connection: "Connection", *, keep: bool) -> None:
         """Back into the pool, or closed."""
         self.active.discard(connection)
+        connection.taker = None
         if keep and not self.retired and len(self.idle) < self.spec.max_idle and not connection.closing:
             connection.deadline = monotonic() + self.spec.timeouts.idle
             self.idle.append(connection)
@@ -189,9 +193,8 @@ class Connection(Writer, asyncio.Protocol):
         self._kinds = upstream.names.kinds
         self._parser = httptools.HttpResponseParser(self)
         self._uses = 0
-        self._done = True
-        self._interim = False
-        self._held = False
+        self._done = self._complete = True
+        self._seen = self._head_done = self._interim = self._until_end = self._held = False
         self._fed = 0
 
     # --- the taker's side

@@ -35,6 +35,7 @@ _STEP: Final = 61_803
 def sampled(count: int, share: int) -> bool:
     """Whether the count-th request of a route is in a sample of `share` (of BUCKETS).
 
-    A low-discrepancy sequence instead of a random draw: of BUCKETS requests in a row exactly `share` are in.
+    A low-discrepancy sequence instead of a random draw: of BUCKETS requests in a row exactly `share` are in. Smaller
+    samples lie within larger ones, so that what is recorded is, as far as it goes, what was also copied.
     """
     return share >= BUCKETS or count * _STEP % BUCKETS < share

@@ -1,0 +1,160 @@
+"""A worker in the test's own loop, between two scripted upstreams."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from proxy.gateway.link import Link
+from proxy.gateway.worker import Worker
+from proxy.model.link import Trip
+from proxy.model.records import Record
+from proxy.model.snapshot import (
+    BUCKETS,
+    KeySource,
+    LimitsSpec,
+    MatchSpec,
+    RecordSpec,
+    RolloutSpec,
+    RouteSpec,
+    ShadowSpec,
+    Snapshot,
+    Timeouts,
+    UpstreamSpec,
+)
+from proxy.model.tick import Counts, Gauges, Histograms
+from proxy.model.words import Phase
+from tests.fakes import FakeClock
+from tests.integration.gateway.peers import Client, Message, ScriptedUpstream, connect
+
+
+class Told(Link):
+    """The link's other end: what the worker reported, added up."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[tuple[str, ...]]] = {}
+        self.records: list[Record] = []
+        self.gauges: Gauges = {}
+        self.trips: list[Trip] = []
+
+    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]) -> None:
+        for name, rows in counters.items():
+            self.counts.setdefault(name, Counter()).update(rows)
+        self.gauges = gauges
+        self.records += records
+
+    def trip(self, trip: Trip) -> None:
+        self.trips.append(trip)
+
+
+LIMITS = LimitsSpec()
+TIMEOUTS = Timeouts(connect=0.5, response=5.0, idle=5.0)
+ROLLOUT = RolloutSpec(
+    agent="agent",
+    version="v1",
+    stage="shadow",
+    phase=Phase.PROGRESSING,
+    epoch=1,
+    weight=0,
+    key=(KeySource("header", "x-user-id"),),
+    salt="refunds-1",
+    shadow=ShadowSpec(share=0),
+    record=RecordSpec(share=0),
+)
+
+
+@dataclass(slots=True)
+class World:
+    """A gateway and its surroundings. `asks` opens a client; `settle` brings what was counted into `told`."""
+
+    human: ScriptedUpstream
+    agent: ScriptedUpstream
+    worker: Worker
+    port: int
+    told: Told
+    rollout: RolloutSpec
+    limits: LimitsSpec = LIMITS
+    timeouts: Timeouts = TIMEOUTS
+    agent_timeouts: Timeouts = TIMEOUTS
+    extra: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
+
+    def use(self, **changes: Any) -> None:
+        """A new snapshot; changes are of the rollout."""
+        self.rollout = replace(self.rollout, **changes)
+        self.number += 1
+        self.worker.use(
+            Snapshot(
+                number=self.number,
+                routes=(
+                    RouteSpec("refunds", MatchSpec("/refunds"), "human", self.rollout),
+                    RouteSpec("plain", MatchSpec("/plain"), "human"),
+                ),
+                upstreams=(
+                    UpstreamSpec("human", "127.0.0.1", self.human.port, timeouts=self.timeouts),
+                    UpstreamSpec("agent", "127.0.0.1", self.agent.port, timeouts=self.agent_timeouts, **self.extra),
+                ),
+                limits=self.limits,
+            )
+        )
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        async with connect(self.port) as client:
+            yield client
+
+    async def ask(self, *args: Any, **kwargs: Any) -> Message:
+        """One request on a connection of its own."""
+        async with connect(self.port) as client:
+            return await client.ask(*args, **kwargs)
+
+    def counts(self, family: str) -> Counter[tuple[str, ...]]:
+        self.worker.report()
+        return self.told.counts.get(family, Counter())
+
+    def fates(self) -> dict[str, int]:
+        return {labels[1]: count for labels, count in self.counts("shadow_total").items()}
+
+    async def records(self, count: int) -> list[Record]:
+        """The records, as soon as there are `count`."""
+
+        def there() -> bool:
+            self.worker.report()
+            return len(self.told.records) >= count
+
+        await until(there)
+        return self.told.records
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    """Wait until the condition holds; fail when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    human, agent = ScriptedUpstream(), ScriptedUpstream()
+    await human.start()
+    await agent.start()
+    worker, told = Worker(FakeClock()), Told()
+    worker.link = told
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    world = World(human, agent, worker, sock.getsockname()[1], told, ROLLOUT)
+    world.use()
+    await worker.listen(sock)
+    yield world
+    await worker.drain(0.0)
+    await human.stop()
+    await agent.stop()
+
+
+SHADOW_ALL = ShadowSpec(share=BUCKETS)
+RECORD_ALL = RecordSpec(share=BUCKETS)
