@@ -91,12 +91,14 @@ class Child:
 
     def stop(self) -> None:
         """Ask its main process to end, then end whatever is left of its group."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._ended_within(STOP_SECONDS)
-        with suppress(ProcessLookupError):  # an empty group: all of it ended as asked
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            if self._process.poll() is None:
+                self._process.terminate()
+            self._ended_within(STOP_SECONDS)
+        finally:  # also when Ctrl-C comes while it waits
+            with suppress(ProcessLookupError):  # an empty group: all of it ended as asked
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _ended_within(self, seconds: float) -> bool:
         try:
