@@ -68,8 +68,10 @@ _PATHS: Final = jsonpath.JSONPathEnvironment(strict=True)
 def _check_path(path: str) -> str:
     try:
         query = _PATHS.compile(path)
-    except jsonpath.JSONPathError as error:
-        raise UnfitError(f"is no JSON path: {str(error).splitlines()[0]}") from error
+    except jsonpath.JSONPathError as error:  # its message quotes the path, which may come from a reference
+        index = error.token.index if error.token is not None else -1
+        where = f"it goes wrong at character {index + 1}" if index >= 0 else "it ends too early"
+        raise UnfitError(f"is no JSON path: {where}") from None
     if not isinstance(query, jsonpath.JSONPath):
         raise UnfitError("joins several JSON paths; write one, such as $.decision")
     return path

@@ -84,7 +84,10 @@ compare: {decision: decision}
     compare.decision: "decision" is no JSON path; it starts at the root, such as $.decision
 
 compare: {decision: '$.a['}
-    compare.decision: "$.a[" is no JSON path: unexpected end of query
+    compare.decision: "$.a[" is no JSON path: it ends too early
+
+compare: {decision: '$.a b'}
+    compare.decision: "$.a b" is no JSON path: it goes wrong at character 5
 
 compare: {fields: {tolerance: {amount: 1%}}}
     compare.fields.tolerance.amount: "amount" is no JSON path; it starts at the root, such as $.decision

@@ -96,6 +96,7 @@ SECRET = "hunter2"
         ("salt: refunds-1", "salt: refunds-1\n      shadow: {percent: '${SECRET}', timeout: 'x${SECRET}'}"),
         ("salt: refunds-1", "salt: refunds-1\n      shadow: ${SECRET}"),
         ("salt: refunds-1", "salt: refunds-1\n      compare: {decision: '$.[${SECRET}'}"),
+        ("salt: refunds-1", "salt: refunds-1\n      compare: {decision: '$.a ${SECRET}'}"),
         ("salt: refunds-1", "salt: refunds-1\n      key: ['${SECRET}', {header: '${SECRET}:'}]"),
         ("salt: refunds-1", "salt: refunds-1\n      fallback: {on: ['${SECRET}']}"),
         ("agent: agent", "agent: ${SECRET}"),
