@@ -39,9 +39,9 @@ def test_the_readme_has_its_markers() -> None:
     assert README.read_text().index(BEGIN) < README.read_text().index(END)
 
 
-def test_columns_are_aligned() -> None:
-    assert markdown(("goal", "must"), [("a", "10 x")]).splitlines() == [
+def test_words_are_aligned_to_the_left_and_figures_to_the_right() -> None:
+    assert markdown(("goal", "must"), [("a", "2 x")]).splitlines() == [
         "| goal | must |",
-        "|:-----|:-----|",
-        "| a    | 10 x |",
+        "|:-----|-----:|",
+        "| a    |  2 x |",
     ]
