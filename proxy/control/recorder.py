@@ -6,7 +6,7 @@ there; as long as anything waits in the spool, new ticks go behind it. A tick is
 in the one or in the other.
 
 What neither takes is dropped: its pairs are counted as lost, but its evidence is small and goes with the next tick of
-its route.
+its route. (Evidence counts twice only where a write was done, its answer lost, and the disk unusable, all at once.)
 """
 
 import asyncio
@@ -70,7 +70,10 @@ class Recorder:
         self._rules = rules
 
     async def submit(self, tick: Tick) -> None:
-        """Returns when the tick is kept, or was dropped and counted. Ticks are kept in the order of the calls."""
+        """Returns when the tick is kept, or was dropped and counted. Ticks are kept in the order of the calls.
+
+        Raises nothing that the outside can cause.
+        """
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((tick, kept))
         self._callers.add(kept)
@@ -101,44 +104,50 @@ class Recorder:
             await self._arrived.wait()
             self._arrived.clear()
             while self._queue:
-                await self._keep(await self._next_group())
+                group: list[_Taken] = []
+                try:
+                    await self._fill(group)
+                    await self._keep(group)
+                except Exception as error:  # noqa: BLE001  # a fault of ours: those who wait must hear of it, and others go on
+                    _finish(group, error)
+                else:
+                    _finish(group)
 
-    async def _next_group(self) -> list[_Taken]:
-        group: list[_Taken] = []
+    async def _fill(self, group: list[_Taken]) -> None:
         pairs = 0
         while self._queue and pairs < GROUP_PAIRS:
             tick, kept = self._queue.popleft()
-            batches = await make_batches(tick, self._rules, self._metrics.count_dropped)
-            group.append(_Taken([self._with_owed(batch) for batch in batches], kept))
-            pairs += sum(len(batch.pairs) for batch in batches)
-        return group
+            taken = _Taken([], kept)
+            group.append(taken)
+            for batch in await make_batches(tick, self._rules, self._metrics.count_dropped):
+                taken.batches.append(self._with_owed(batch))
+                pairs += len(batch.pairs)
 
     async def _keep(self, group: list[_Taken]) -> None:
-        batches = [batch for taken in group for batch in taken.batches]
-        if batches and (self._spool.frames or not await self._write_at_once(batches, group)):
-            for taken in group:
-                await self._set_aside(taken.batches)
-            self._show_spool()
-        for taken in group:
-            if not taken.kept.done():
-                taken.kept.set_result(None)
+        by_tick = [taken.batches for taken in group if taken.batches]
+        if not by_tick:
+            return
+        attempted = not self._spool.frames
+        if attempted and await self._write_at_once([batch for batches in by_tick for batch in batches]):
+            return
+        for batches in by_tick:
+            await self._set_aside(batches, attempted=attempted)
+        self._show_spool()
 
-    async def _write_at_once(self, batches: list[Batch], group: list[_Taken]) -> bool:
+    async def _write_at_once(self, batches: list[Batch]) -> bool:
         try:
             await self._write(batches)
         except StoreUnavailableError as error:
             self._lost(error)
-            self._attempted = len(group)
             return False
         self._reached()
         return True
 
-    async def _set_aside(self, batches: list[Batch]) -> None:
+    async def _set_aside(self, batches: list[Batch], *, attempted: bool) -> None:
         refused = self._spool.refused
-        if not batches:
-            return
         # In a thread, as all that touches the disk: a slow one must not hold up snapshots and trips.
         if await asyncio.to_thread(self._spool.append, frames.encode(batches)):
+            self._attempted += attempted
             self._spooled.set()
             return
         reason = SPOOL_FULL if self._spool.refused > refused else SPOOL_FAILED
@@ -171,7 +180,9 @@ class Recorder:
             self._spooled.set()
             try:
                 await self._write_frames(waiting)
-            except StoreUnavailableError as error:
+            except Exception as error:  # noqa: BLE001  # what is on disk must not be given up for a fault of ours
+                if not isinstance(error, StoreUnavailableError):
+                    _log.exception("spool_not_drained")
                 self._lost(error)
                 self._attempted = max(self._attempted, len(waiting))
                 await asyncio.sleep(pause)
@@ -228,7 +239,7 @@ class Recorder:
         for verdict, count in counts.items():
             self._metrics.count_pairs(batch.route, verdict, count)
 
-    def _lost(self, error: StoreUnavailableError) -> None:
+    def _lost(self, error: Exception) -> None:
         self._metrics.store_up(False)
         if not self._away:
             self._away = True
@@ -242,3 +253,13 @@ class Recorder:
 
     def _show_spool(self) -> None:
         self._metrics.set_spool(self._spool.size, self._spool.frames)
+
+
+def _finish(group: list[_Taken], error: Exception | None = None) -> None:
+    for _, kept in group:
+        if kept.done():
+            continue  # its caller is gone
+        if error is None:
+            kept.set_result(None)
+        else:
+            kept.set_exception(error)

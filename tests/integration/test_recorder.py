@@ -55,7 +55,7 @@ class Desk:
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(20):
-            while not await condition():  # noqa: ASYNC110  # nothing tells when a spool has been drained
+            while not await condition():  # nothing tells when a spool has been drained
                 await asyncio.sleep(0.01)
 
     async def until_drained(self) -> None:
