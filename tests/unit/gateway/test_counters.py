@@ -1,0 +1,63 @@
+"""Counts between two ticks: nothing counted twice, nothing forgotten while it is used."""
+
+from proxy.gateway.counters import Counters, histogram
+from proxy.model import measures
+from proxy.model.words import Arm, Mode
+
+EVIDENCE = ("refunds", "v1", "canary", "1")
+
+
+def test_a_drain_tells_what_happened_since_the_last_one() -> None:
+    counters = Counters()
+    tally = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
+    tally.answered(200, 0.02)
+    tally.answered(200, 200.0)
+    tally.outcome(failed=False, slow=False)
+    tally.outcome(failed=True, slow=True)
+    counters.fates[("refunds", "mirrored")] += 1
+    told, histograms, _ = counters.drain()
+    assert told["requests_total"] == {("refunds", "agent", "canary", "200"): 2}
+    assert told["outcomes"] == {(*EVIDENCE, "agent", result): 1 for result in ("ok", "failed", "slow")}
+    assert told["shadow_total"] == {("refunds", "mirrored"): 1}
+    [row] = histograms["request_duration_seconds"].values()
+    assert (row[0], sum(row[1:]), row[-1]) == (200.02, 2, 1)
+    assert counters.drain() == ({}, {}, [])
+
+
+def test_both_of_an_arms_modes_are_one_arms_evidence() -> None:
+    counters = Counters()
+    for mode in (Mode.LEGACY, Mode.FALLBACK):
+        counters.tally("refunds", Arm.LEGACY, mode, EVIDENCE).outcome(failed=False, slow=False)
+    assert counters.drain()[0]["outcomes"] == {(*EVIDENCE, "legacy", "ok"): 2}
+
+
+def test_a_tally_is_kept_while_a_request_or_a_count_needs_it() -> None:
+    counters = Counters()
+    tally = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
+    tally.open = 1
+    counters.retain(set())
+    assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is tally
+    tally.open = 0
+    tally.outcome(failed=False, slow=False)
+    counters.retain(set())
+    assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is tally
+    counters.drain()
+    counters.retain(set())
+    assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is not tally
+
+
+def test_records_past_the_bound_are_dropped_and_counted() -> None:
+    counters = Counters()
+    for _ in range(20):
+        counters.record("refunds", (), 1 << 20)
+    told, _, records = counters.drain()
+    assert len(records) == 16
+    assert told["pairs_dropped_total"] == {("refunds", "worker_full"): 4}
+    counters.record("refunds", (), 1 << 20)
+    assert len(counters.drain()[2]) == 1
+
+
+def test_a_duration_on_a_bound_belongs_below_it() -> None:
+    """Prometheus' buckets are `le`: less or equal."""
+    row = histogram([measures.BOUNDS[0], measures.BOUNDS[1]])
+    assert row[1:3] == [1, 1]
