@@ -32,6 +32,7 @@ MISSING: Final = _Missing.MISSING
 """What a path gives where the document has nothing at it. (JSON's null is None.)"""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SPECIAL: Final = re.compile(r"[\x00-\x1f'\\]")
 _ENVIRONMENT: Final = jsonpath.JSONPathEnvironment(strict=True)
 
 
@@ -101,14 +102,18 @@ def _step_text(part: str | int) -> str:
         return f"[{part}]"
     if _NAME.fullmatch(part):
         return f".{part}"
-    return "['" + part.replace("\\", "\\\\").replace("'", "\\'") + "']"
+    return "['" + _SPECIAL.sub(_escaped, part) + "']"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}" if found[0] in "'\\" else f"\\u{ord(found[0]):04x}"
 
 
 def _parse(text: str) -> jsonpath.JSONPath:
     try:
         query = _ENVIRONMENT.compile(text)
     except jsonpath.JSONPathError as error:
-        problem = str(error).split("\n", 1)[0]
+        problem = str(error.args[0])  # without its drawing of the place
         raise ValueError(
             f"{text!r} is no JSONPath ({problem}); write one such as $.decision or $.items[0].id"
         ) from None

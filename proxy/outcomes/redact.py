@@ -18,12 +18,13 @@ from proxy.outcomes.body import Body, Kind
 MASK: Final = "[redacted]"
 
 _CREDENTIAL_HEADER: Final = re.compile(
-    r"authoriz|authent|^x-auth|-auth$|cookie|token|secret|passw|credential|api-?key|signature|private", re.IGNORECASE
+    r"authoriz|authent|^x-auth(?!or)|-auth$|cookie|token|secret|passw|credential|api-?key|signature|private",
+    re.IGNORECASE,
 )
 """Header names whose values are never kept, whatever the allow-list says."""
 
 _LOOK: Final = re.compile(
-    r"""\beyJ[\w-]{5,}(?:\.[\w-]*){2,4}     # a JSON web token: eyJ is {" in base64url
+    r"""(?<![\w-])eyJ[\w-]{5,}(?:\.[\w-]*){2,4}     # a JSON web token: eyJ is {" in base64url
     |   \b(?i:bearer|basic)\s+              # an Authorization value; the word after a bearer in prose has no digit
         (?: (?=[^\s\d]{0,200}\d)[\w.~+/=-]{8,} | [\w.~+/=-]{24,} )""",
     re.VERBOSE,

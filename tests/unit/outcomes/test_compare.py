@@ -1,0 +1,184 @@
+"""Two documents side by side: verdicts, differences, what is ignored and what is tolerated."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model.words import Match
+from proxy.outcomes.compare import MAX_DIFFERENCES, Comparer
+from proxy.outcomes.decision import MISSING, path_text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=4),
+    max_leaves=20,
+)
+
+MATCHED, MISMATCHED, INCOMPARABLE = Match.MATCHED, Match.MISMATCHED, Match.INCOMPARABLE
+
+
+def verdict(legacy: Any, agent: Any, **rules: Any) -> Match:
+    return Comparer(**rules).compare(legacy, agent).verdict
+
+
+def differing(legacy: Any, agent: Any, **rules: Any) -> list[str]:
+    return [path_text(found.place) for found in Comparer(**rules).compare(legacy, agent).differences]
+
+
+@pytest.mark.parametrize(
+    ("legacy", "agent", "expected"),
+    [
+        ({"d": "yes"}, {"d": "yes"}, MATCHED),
+        ({"d": "yes"}, {"d": "no"}, MISMATCHED),
+        ({"d": "yes"}, {"d": "Yes"}, MISMATCHED),
+        ({"d": 1}, {"d": 1.0}, MATCHED),
+        ({"d": 1}, {"d": True}, MISMATCHED),
+        ({"d": 0}, {"d": False}, MISMATCHED),
+        ({"d": 1}, {"d": "1"}, MISMATCHED),
+        ({"d": None}, {"d": None}, MATCHED),
+        ({"d": None}, {"d": 0}, MISMATCHED),
+        ({"d": None}, {"d": ""}, MISMATCHED),
+        ({"d": [1, {"x": 2}]}, {"d": [1, {"x": 2.0}]}, MATCHED),
+        ({"d": [1, 2]}, {"d": [2, 1]}, MISMATCHED),
+        ({"d": {}}, {"d": []}, MISMATCHED),
+        ({"d": 2**53 + 1}, {"d": 2**53}, MISMATCHED),
+    ],
+)
+def test_the_decision_gives_the_verdict_and_types_are_strict(legacy: Any, agent: Any, expected: Match) -> None:
+    assert verdict(legacy, agent, decision="$.d") is expected
+    assert verdict(legacy, agent) is expected
+
+
+def test_other_members_are_listed_and_do_not_decide() -> None:
+    result = Comparer("$.d").compare({"d": 1, "text": "a"}, {"d": 1, "text": "b", "more": True})
+    assert result.verdict is MATCHED
+    assert (result.legacy, result.agent) == (1, 1)
+    assert [(found.place, found.legacy, found.agent) for found in result.differences] == [
+        (("text",), "a", "b"),
+        (("more",), MISSING, True),
+    ]
+
+
+def test_without_a_decision_the_whole_documents_decide() -> None:
+    assert verdict({"a": 1, "b": 2}, {"b": 2, "a": 1}) is MATCHED
+    assert verdict({"a": 1}, {"a": 1, "b": None}) is MISMATCHED
+    assert verdict([1, 2], [1, 2, 3]) is MISMATCHED
+    assert verdict("yes", "yes") is MATCHED
+
+
+@pytest.mark.parametrize(
+    ("legacy", "agent", "reason"),
+    [
+        ({}, {"d": 1}, "legacy's answer has nothing at $.d"),
+        ({"d": 1}, {}, "agent's answer has nothing at $.d"),
+        ({}, [], "both arms' answer has nothing at $.d"),
+    ],
+)
+def test_without_both_decisions_nothing_can_be_compared(legacy: Any, agent: Any, reason: str) -> None:
+    result = Comparer("$.d").compare(legacy, agent)
+    assert (result.verdict, result.reason) == (INCOMPARABLE, reason)
+
+
+def test_ignored_members_are_not_compared() -> None:
+    legacy = {"id": 1, "at": "noon", "lines": [{"id": 1, "n": 1}, {"id": 2, "n": 2}], "meta": {"x": 1}}
+    agent = {"id": 2, "at": "one", "lines": [{"id": 8, "n": 1}, {"id": 9, "n": 3}]}
+    assert differing(legacy, agent) == ["$.id", "$.at", "$.lines[0].id", "$.lines[1].id", "$.lines[1].n", "$.meta"]
+    assert differing(legacy, agent, ignore=("$.id", "$.at", "$.meta", "$.lines[*].id")) == ["$.lines[1].n"]
+    assert differing(legacy, agent, ignore=("$..id", "$.at", "$.meta", "$.lines[1:].n")) == []
+    assert differing(legacy, agent, ignore=("$.*",)) == []
+    assert differing(legacy, agent, ignore=("$",)) == []
+    assert differing(legacy, agent, ignore=("$.lines[0]", "$.id", "$.at", "$.meta")) == [
+        "$.lines[1].id",
+        "$.lines[1].n",
+    ]
+
+
+def test_an_ignored_member_that_only_one_arm_has_is_ignored_too() -> None:
+    assert verdict({"a": 1, "trace": "x"}, {"a": 1}, ignore=("$.trace",)) is MATCHED
+    assert verdict({"a": 1}, {"a": 1, "trace": "x"}, ignore=("$..trace",)) is MATCHED
+
+
+def test_a_decision_decides_even_where_it_is_ignored() -> None:
+    assert verdict({"d": 1}, {"d": 2}, decision="$.d", ignore=("$.d",)) is MISMATCHED
+    assert verdict({"d": 1}, {"d": 2}, decision="$.d", ignore=("$",)) is MISMATCHED
+    assert verdict({"d": {"v": 1, "id": 1}}, {"d": {"v": 1, "id": 2}}, decision="$.d", ignore=("$.d.id",)) is MATCHED
+
+
+@pytest.mark.parametrize(
+    ("legacy", "agent", "expected"),
+    [
+        (100, 101, MATCHED),
+        (100, 99.0, MATCHED),
+        (100, 101.5, MISMATCHED),
+        (-100, -101, MATCHED),
+        (-100, 100, MISMATCHED),
+        (0, 0.001, MISMATCHED),
+        (0, 0.0, MATCHED),
+        (100, "100", MISMATCHED),
+        (100, True, MISMATCHED),
+    ],
+)
+def test_a_number_may_differ_by_a_share_of_legacys(legacy: Any, agent: Any, expected: Match) -> None:
+    for rules in (
+        {"decision": "$.amount", "tolerance": {"$.amount": 0.01}},
+        {"tolerance": {"$.amount": 0.01}},
+        {"tolerance": {"$.*": 0.01}},
+        {"tolerance": {"$..amount": 0.01}},
+        {"decision": "$..amount", "tolerance": {"$..amount": 0.01}},
+    ):
+        assert verdict({"amount": legacy}, {"amount": agent}, **rules) is expected
+
+
+def test_a_tolerance_holds_for_its_path_alone() -> None:
+    rules = {"tolerance": {"$.lines[*].price": 0.1}}
+    legacy = {"price": 100, "lines": [{"price": 100, "n": 10}]}
+    agent = {"price": 101, "lines": [{"price": 101, "n": 11}]}
+    assert differing(legacy, agent, **rules) == ["$.price", "$.lines[0].n"]
+
+
+def test_a_name_and_a_wildcard_may_both_speak_of_a_place() -> None:
+    rules = {"ignore": ("$.a.x",), "tolerance": {"$.*.x": 0.5, "$.*.y": 0.5}}
+    assert differing({"a": {"x": 1, "y": 10}}, {"a": {"x": 9, "y": 11}}, **rules) == []
+
+
+def test_rules_found_in_one_document_are_forgotten_for_the_next() -> None:
+    comparer = Comparer(ignore=("$..id",))
+    assert comparer.compare({"a": {"id": 1}}, {"a": {"id": 2}}).verdict is MATCHED
+    assert comparer.compare({"a": {"b": 1}}, {"a": {"b": 2}}).verdict is MISMATCHED
+    assert comparer.compare({"x": {"id": 1}}, {"x": {"id": 2}}).verdict is MATCHED
+
+
+def test_differences_are_listed_up_to_a_bound_and_then_counted() -> None:
+    legacy, agent = list(range(1000)), list(range(1, 1001))
+    result = Comparer().compare(legacy, agent)
+    assert len(result.differences) == MAX_DIFFERENCES
+    assert result.more == 1000 - MAX_DIFFERENCES
+    decisive = Comparer("$.d").compare({"d": "no", "many": legacy}, {"d": "yes", "many": agent})
+    assert decisive.verdict is MISMATCHED
+
+
+def test_a_bad_path_is_refused_when_the_rules_are_made() -> None:
+    for rules in ({"decision": "$.["}, {"ignore": ("$.[",)}, {"tolerance": {"$.[": 0.1}}):
+        with pytest.raises(ValueError, match="is no JSONPath"):
+            Comparer(**rules)
+
+
+@given(JSON)
+def test_a_document_matches_itself(document: Any) -> None:
+    result = Comparer().compare(document, document)
+    assert (result.verdict, result.differences, result.more) == (MATCHED, (), 0)
+
+
+@given(JSON, JSON)
+def test_the_verdict_does_not_depend_on_who_is_who(one: Any, other: Any) -> None:
+    assert verdict(one, other) is verdict(other, one)
+
+
+@given(JSON, JSON)
+def test_what_differs_is_listed_and_only_that(one: Any, other: Any) -> None:
+    result = Comparer().compare(one, other)
+    assert (result.verdict is MATCHED) == (not result.differences)
+    places = tuple(path_text(found.place) for found in result.differences)
+    assert verdict(one, other, ignore=places) is MATCHED

@@ -1,0 +1,218 @@
+"""From a worker's record to the stored pair."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from proxy.config.rollout_schema import Rollout
+from proxy.model.records import Outcome, Record
+from proxy.model.words import Match
+from proxy.outcomes.pairing import Pair, make_pair, rules
+from proxy.outcomes.redact import MASK
+
+
+def rollout(**sections: Any) -> Rollout:
+    return Rollout.model_validate({"agent": "agent", "version": "v1", "salt": "s", **sections})
+
+
+COMPARE = {"decision": "$.decision", "fields": {"ignore": ["$.id"], "tolerance": {"$.amount": "1%"}}}
+RULES = rules(rollout(compare=COMPARE))
+JSON = (("content-type", "application/json"),)
+
+
+def answer(document: Any, status: int = 200, **fields: Any) -> Outcome:
+    return Outcome(status, 0.25, headers=JSON, body=orjson.dumps(document))._replace(**fields)
+
+
+def record(legacy: Outcome | None, agent: Outcome | None, **fields: Any) -> Record:
+    return Record(
+        request_id="r-1", trace_id="t-1", route="refunds", version="v1", stage="shadow", epoch=3, at=1_800_000_000.1239,
+        method="POST", target="/refunds/7", key_hash="ab12", bucket=42, arm="legacy", mode="legacy",
+        reason="bucket_out", fate="mirrored", headers=JSON, body=b'{"amount": 5, "password": "hunter2"}',
+        legacy=legacy, agent=agent,
+    )._replace(**fields)  # fmt: skip
+
+
+def pair(legacy: Outcome | None, agent: Outcome | None, **fields: Any) -> Pair:
+    made = make_pair(record(legacy, agent, **fields), RULES)
+    assert orjson.loads(orjson.dumps(made.document)) == made.document  # it is JSON as it stands
+    return made
+
+
+def test_the_whole_document() -> None:
+    made = pair(answer({"decision": "approve", "id": 1}), answer({"decision": "deny", "id": 2}, status=201))
+    assert made.verdict is Match.MISMATCHED
+    assert made.document == {
+        "request_id": "r-1",
+        "trace_id": "t-1",
+        "route": "refunds",
+        "version": "v1",
+        "stage": "shadow",
+        "epoch": 3,
+        "at": "2027-01-15T08:00:00.123Z",
+        "key_hash": "ab12",
+        "bucket": 42,
+        "arm": "legacy",
+        "mode": "legacy",
+        "reason": "bucket_out",
+        "shadow_fate": "mirrored",
+        "verdict": "mismatched",
+        "verdict_reason": "",
+        "differences": [{"path": "$.decision", "legacy": "approve", "agent": "deny"}],
+        "more_differences": 0,
+        "request": {
+            "method": "POST",
+            "target": "/refunds/7",
+            "headers": {"content-type": "application/json"},
+            "body": {"amount": 5, "password": MASK},
+            "truncated": False,
+        },
+        "legacy": {
+            "status": 200,
+            "decision": "approve",
+            "duration": 0.25,
+            "error": None,
+            "headers": {"content-type": "application/json"},
+            "body": {"decision": "approve", "id": 1},
+            "truncated": False,
+        },
+        "agent": {
+            "status": 201,
+            "decision": "deny",
+            "duration": 0.25,
+            "error": None,
+            "headers": {"content-type": "application/json"},
+            "body": {"decision": "deny", "id": 2},
+            "truncated": False,
+        },
+        "escalation": None,
+        "steps": [],
+    }
+
+
+def test_arms_that_agree_match() -> None:
+    made = pair(answer({"decision": "approve", "amount": 100}), answer({"decision": "approve", "amount": 100.5}))
+    assert (made.verdict, made.document["verdict"], made.document["differences"]) == (Match.MATCHED, "matched", [])
+
+
+def test_the_same_bytes_match_but_only_with_a_decision() -> None:
+    same = answer({"decision": "approve"})
+    assert pair(same, same).verdict is Match.MATCHED
+    without = answer({"other": 1})
+    assert pair(without, without).verdict is Match.INCOMPARABLE
+
+
+@pytest.mark.parametrize("asked", ["legacy", "agent"])
+def test_where_one_arm_was_asked_there_is_no_verdict(asked: str) -> None:
+    only = answer({"decision": "approve"})
+    made = pair(only, None) if asked == "legacy" else pair(None, only)
+    assert (made.verdict, made.document["verdict"]) == (None, None)
+    assert made.document["verdict_reason"] == "only one arm was asked"
+    assert made.document[asked]["decision"] == "approve"
+    assert made.document["agent" if asked == "legacy" else "legacy"] is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [
+        (Outcome(0, 1.0, "timeout"), "agent did not complete: timeout"),
+        (Outcome(503, 1.0, "5xx", body=b"{}"), "agent did not complete: 5xx"),
+        (Outcome(0, 1.0), "agent failed with status 0"),
+        (Outcome(500, 1.0, body=b'{"decision": "approve"}'), "agent failed with status 500"),
+        (Outcome(200, 1.0, "escalation"), "agent handed over to the human"),
+        (Outcome(200, 1.0), "agent's answer has no body, or none was kept"),
+        (Outcome(200, 1.0, body=b""), "agent's answer has no body, or none was kept"),
+        (Outcome(200, 1.0, body=b"<html>"), "agent's answer is not JSON"),
+        (Outcome(200, 1.0, body=b"\xff\xfe"), "agent's answer is not JSON"),
+        (Outcome(200, 1.0, body=b'{"decision": "app', truncated=True), "agent's answer is longer than record.max_body"),
+        (Outcome(200, 1.0, body=b'{"other": 1}'), "agent's answer has nothing at $.decision"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(agent: Outcome, reason: str) -> None:
+    made = pair(answer({"decision": "approve"}), agent)
+    assert (made.verdict, made.document["verdict_reason"]) == (Match.INCOMPARABLE, reason)
+    assert made.document["differences"] == []
+
+
+def test_legacys_failure_is_no_fault_of_the_agent() -> None:
+    made = pair(Outcome(0, 1.0, "connect_failure"), answer({"decision": "approve"}))
+    assert (made.verdict, made.document["verdict_reason"]) == (
+        Match.INCOMPARABLE, "legacy did not complete: connect_failure",
+    )  # fmt: skip
+
+
+def test_a_refusal_in_4xx_is_an_answer_like_others() -> None:
+    assert pair(answer({"decision": "deny"}, status=422), answer({"decision": "deny"})).verdict is Match.MATCHED
+
+
+def test_without_a_decision_setting_the_bodies_decide() -> None:
+    whole = rules(rollout())
+    same = make_pair(record(answer({"a": 1}), answer({"a": 1.0})), whole)
+    other = make_pair(record(answer({"a": 1}), answer({"a": 2})), whole)
+    assert (same.verdict, other.verdict) == (Match.MATCHED, Match.MISMATCHED)
+    assert same.document["legacy"]["decision"] is None
+
+
+def test_an_escalation_is_told_and_masked() -> None:
+    made = pair(
+        answer({"decision": "x"}), Outcome(200, 1.0, "escalation"), escalation=("e-1", "needs password=hunter2")
+    )
+    assert made.document["escalation"] == {"id": "e-1", "reason": f"needs password={MASK}"}
+
+
+def test_a_difference_says_which_arm_has_nothing() -> None:
+    made = pair(answer({"decision": 1, "a": None, "b": 1}), answer({"decision": 1, "a": 1, "c": 2}))
+    assert made.document["differences"] == [
+        {"path": "$.a", "legacy": None, "agent": 1},
+        {"path": "$.b", "legacy": 1, "agent": None, "missing": "agent"},
+        {"path": "$.c", "legacy": None, "missing": "legacy", "agent": 2},
+    ]
+
+
+def test_no_secret_is_in_the_document_wherever_it_was() -> None:
+    secret = {"decision": 1, "token": "S3CRET-a", "deep": {"api_key": ["S3CRET-b"]}, "m": {"password": "S3CRET-c"}}
+    other = {"decision": 1, "token": "S3CRET-d", "deep": {"api_key": ["S3CRET-e", 1]}, "n": {"password": "S3CRET-f"}}
+    headers = (("authorization", "Bearer S3CRET-g"), ("cookie", "S3CRET-h"))
+    made = pair(
+        answer(secret, headers=headers),
+        answer(other, headers=headers),
+        headers=headers,
+        body=b"password=S3CRET-i&n=1",
+        target="/reset/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJTM0NSRVQifQ.S3CRET-j",
+    )
+    assert "S3CRET" not in orjson.dumps(made.document).decode()
+    assert {"path": "$.token", "legacy": MASK, "agent": MASK} in made.document["differences"]
+
+
+def test_a_hidden_decision_is_compared_and_stays_hidden() -> None:
+    by_token = rules(rollout(compare={"decision": "$.token"}))
+    made = make_pair(record(answer({"token": "S3CRET-a"}), answer({"token": "S3CRET-b"})), by_token)
+    assert made.verdict is Match.MISMATCHED
+    assert made.document["legacy"]["decision"] == MASK
+    assert "S3CRET" not in orjson.dumps(made.document).decode()
+
+
+@pytest.mark.parametrize(
+    ("sections", "setting"),
+    [
+        ({"compare": {"decision": "$.["}}, "compare.decision"),
+        ({"compare": {"fields": {"ignore": ["$.id", "$.["]}}}, "compare.fields.ignore"),
+        ({"compare": {"fields": {"tolerance": {"$.[": "1%"}}}}, "compare.fields.tolerance"),
+        ({"escalate": {"confidence": {"path": "$.[", "below": 0.5}}}, "escalate.confidence.path"),
+    ],
+)
+def test_a_bad_path_is_refused_with_the_name_of_its_setting(sections: dict[str, Any], setting: str) -> None:
+    try:
+        section = rollout(**sections)
+    except ValueError:
+        return  # the schema refuses it already
+    with pytest.raises(ValueError, match=rf"^{setting}: '\$\.\[' is no JSONPath"):
+        rules(section)
+
+
+def test_what_the_arms_send_to_hurt_raises_nothing() -> None:
+    deep = b"[" * 1000 + b"]" * 1000
+    for body in (deep, b'{"decision":' * 500, b"\x00", b"\xf0\x9f", b'{"decision": 1e308}', b'{"decision": "\\u0000"}'):
+        made = pair(answer({"decision": 1}), Outcome(200, 1.0, body=body), body=body)
+        assert made.verdict in (Match.INCOMPARABLE, Match.MISMATCHED)
