@@ -1,5 +1,5 @@
-"""The demonstration's child processes. Each has a process group of its own, so that Ctrl-C in a terminal reaches only
-us, and we end them in their order.
+"""The demonstration's child processes. Each has a session of its own, so that Ctrl-C in a terminal reaches only us, and
+we end them in their order.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Child:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-u", "-m", *arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, process_group=0,
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True,
             )  # fmt: skip
         return cls(name, process, log)
 

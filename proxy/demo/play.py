@@ -5,6 +5,7 @@ is checked is what users and operators see: answers, the admin API, the metrics.
 """
 
 import time
+from collections import Counter
 from typing import Any, Final
 
 import aiohttp
@@ -13,7 +14,7 @@ from proxy.demo import census
 from proxy.demo.census import Census
 from proxy.demo.lookout import Lookout, PlayError
 from proxy.demo.scene import STAGES, Stage
-from proxy.demo.show import Show, share
+from proxy.demo.show import Show
 from proxy.demo.summary import Report
 from proxy.demo.users import Users
 from proxy.demo.watch import RouteView, Watch
@@ -28,6 +29,7 @@ have been answered."""
 
 _LAST_STAGE_FOR: Final = 6.0
 _DEGRADED_FOR: Final = 5.0
+_PAIRS_SHOWN: Final = 4
 
 
 class Play:
@@ -80,13 +82,18 @@ class Play:
         deadline = time.monotonic() + _COUNTED_TIMEOUT
         while True:
             status = await self._lookout.look()
-            counted, fates = status.counters.answers.total(), status.counters.shadow.total()
-            if counted == fates == answered:
+            counters = status.counters
+            alone, compared = counters.answers["agent", "canary"], counters.pairs.total()
+            if counters.answers.total() == counters.shadow.total() == compared + alone == answered:
                 break
             if time.monotonic() > deadline:
-                raise PlayError(f"{answered} answers came, but {counted} answers and {fates} shadow fates were counted")
+                raise PlayError(f"the books do not balance: {answered} answers came, {counters}")
             await self._lookout.hold(0.2)
-        self._read_pairs(status.route, await self._watch.mismatches(3))
+        self._report.shown.append(
+            f"the books balance: {answered:,} answers, as many fates of copies; {alone:,} by the agent alone,"
+            f" {compared:,} compared"
+        )
+        self._read_pairs(counters.pairs, await self._watch.mismatches(_PAIRS_SHOWN))
 
     async def _enter(self, stage: Stage) -> None:
         view = await self._lookout.until(
@@ -125,11 +132,9 @@ class Play:
         if before is not None and (lost := census.lost(before, seen)):
             raise PlayError(f"{where}: {len(lost)} users went back to legacy, {min(lost)} among them")
         kept = ", all from the stage before among them" if before is not None and before.inside else ""
-        text = (
-            f"{stage.weight} %: the agent served {len(seen.inside)} of {len(seen.asked)} users ({seen.share:.1%}){kept}"
-        )
+        text = f"{where}: the agent served {len(seen.inside)} of {len(seen.asked)} users ({seen.share:.1%}){kept}"
         self._show.event(text)
-        self._report.shown.append(f"{where}, {text}")
+        self._report.shown.append(text)
 
     def _check_swap(self, began: float, settled: float) -> None:
         after = [answer for answer in self._users.answers if answer.started >= settled]
@@ -142,14 +147,14 @@ class Play:
             raise PlayError("no failure of the agent was hidden by a fallback")
         self._show.event(f"fallbacks hid {hidden} failures; all {len(after)} answers since the swap are legacy's")
 
-    def _read_pairs(self, route: RouteView, mismatches: list[dict[str, Any]]) -> None:
-        agreement = route.agreement
-        if agreement.mismatched and not mismatches:
-            raise PlayError(f"{agreement.mismatched} pairs mismatched, but none can be read back")
+    def _read_pairs(self, pairs: Counter[str], mismatches: list[dict[str, Any]]) -> None:
+        if not pairs["mismatched"] or not mismatches:
+            raise PlayError(f"{pairs['mismatched']} pairs mismatched, and {len(mismatches)} can be read back")
         self._report.mismatches = mismatches
+        agreement = pairs["matched"] / (pairs["matched"] + pairs["mismatched"])
         self._report.shown.append(
-            f"{agreement.matched + agreement.mismatched + agreement.incomparable:,} pairs recorded and compared:"
-            f" agreement {share(agreement.ratio)}, at least {share(agreement.lower_bound)}"
+            f"agreement {agreement:.1%}: {pairs['matched']:,} pairs matched, {pairs['mismatched']:,} mismatched,"
+            f" {pairs['incomparable']:,} could not be compared"
         )
 
 

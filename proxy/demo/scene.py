@@ -23,10 +23,10 @@ class Stage:
 
 
 STAGES: Final = (
-    Stage("shadow", 0, 8),
-    Stage("canary", 5, 7),
-    Stage("expand-10", 10, 7),
-    Stage("expand-25", 25, 7),
+    Stage("shadow", 0, 10),
+    Stage("canary", 5, 8),
+    Stage("expand-10", 10, 8),
+    Stage("expand-25", 25, 8),
     Stage("expand-50", 50, 600),  # the agent fails first
 )
 

@@ -49,10 +49,14 @@ def print_failure(console: Console, problem: str, log: str) -> None:
 
 def _pairs(pairs: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE)
-    for heading in ("pair", "answered by", "human", "agent", "what differs"):
+    for heading in ("refund", "asked for", "the human", "the agent"):
         table.add_column(heading)
     for pair in pairs:
-        differs = ", ".join(f"{item['path']}: {item['legacy']} / {item['agent']}" for item in pair["differences"])
-        decisions = (str((pair[arm] or {}).get("decision")) for arm in ("legacy", "agent"))
-        table.add_row(str(pair["id"]), pair["arm"], *decisions, differs)
+        asked = pair["request"]["body"]
+        what = f"{asked['amount']:.2f} euros, {asked['reason']}, {asked['order_age_days']} days"
+        table.add_row(asked["id"], what, *(_opinion(pair[arm]["body"]) for arm in ("legacy", "agent")))
     return table
+
+
+def _opinion(body: dict[str, Any]) -> str:
+    return f"{body['decision']}: {body['why']}"

@@ -64,11 +64,12 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """From `/metrics`: answers by (arm, mode), fallbacks by reason, shadow copies by fate."""
+    """From `/metrics`: users' answers by (arm, mode), fallbacks by reason, copies by fate, pairs by verdict."""
 
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
     shadow: Counter[str] = field(default_factory=Counter)
+    pairs: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def read(cls, text: str) -> "Counters":
@@ -79,12 +80,14 @@ class Counters:
                 if labels.get("route") != ROUTE:
                     continue
                 match sample.name:
-                    case "crossfade_requests_total":
+                    case "crossfade_requests_total" if labels["mode"] != "shadow":
                         counters.answers[labels["arm"], labels["mode"]] += value
                     case "crossfade_fallbacks_total":
                         counters.fallbacks[labels["reason"]] += value
                     case "crossfade_shadow_total":
                         counters.shadow[labels["fate"]] += value
+                    case "crossfade_pairs_total":
+                        counters.pairs[labels["verdict"]] += value
         return counters
 
 

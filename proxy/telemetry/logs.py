@@ -54,6 +54,8 @@ def configure(process: str, *, stream: IO[str] | None = None, level: str = "", c
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[_Forward()], force=True)
+    # Each change beside the configuration would be a line, and with a log file there each line a change.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     _Access.sink = sink
 

@@ -74,18 +74,19 @@ def test_the_show_fits_the_console() -> None:
 def test_the_summary_names_the_course_and_what_differed() -> None:
     at, out = console()
     pair = {
-        "id": "refunds:1-0",
-        "arm": "legacy",
-        "differences": [{"path": "$.decision", "legacy": "denied", "agent": "approved"}],
-        "legacy": {"decision": "denied"},
-        "agent": None,
+        "request": {"body": {"id": "refund-7", "amount": 350, "reason": "late", "order_age_days": 31}},
+        "legacy": {"body": {"decision": "denied", "why": "older than 30 days"}},
+        "agent": {"body": {"decision": "approved", "why": "close enough"}},
     }
 
     print_summary(at, Report(course=["shadow", "canary"], shown=["it [works]"], mismatches=[pair]), 42.4)
 
     said = out.getvalue()
     assert "Shown in 42 s: shadow → canary\n  ✓ it [works]\n" in said
-    assert "$.decision: denied / approved" in said
+    row = next(line for line in said.splitlines() if "refund-7" in line)
+    assert [cell for cell in row.split("  ") if cell.strip()] == [
+        "refund-7", " 350.00 euros, late, 31 days", " denied: older than 30 days", " approved: close enough",
+    ]  # fmt: skip
 
 
 def test_a_failure_ends_with_its_reason() -> None:

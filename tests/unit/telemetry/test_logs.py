@@ -82,6 +82,12 @@ def test_the_standard_library_goes_the_same_way(lines: Lines) -> None:
     assert (line["level"], line["logger"], line["process"]) == ("warning", "redis.connection", "worker 1")
 
 
+def test_a_change_beside_the_configuration_is_no_line(lines: Lines) -> None:
+    logging.getLogger("watchfiles.main").info("1 change detected")
+
+    assert lines() == []
+
+
 def test_a_library_whose_format_does_not_fit_is_still_heard(lines: Lines) -> None:
     record = logging.LogRecord("odd", logging.ERROR, __file__, 1, "%d things", ("many",), None)
     logs._Forward().emit(record)
