@@ -1,0 +1,247 @@
+"""From configuration and rollouts to snapshots; a new configuration takes effect whole or not at all."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.control.configuration import Loaded
+from proxy.control.controller import Controller
+from proxy.model.errors import StoreFormatError, StoreUnavailableError
+from proxy.model.link import Trip
+from proxy.model.snapshot import RolloutSpec, Snapshot
+from proxy.model.words import Phase, Verb
+from proxy.storage import keys, lastgood
+from proxy.telemetry.metrics import STORE_UP, WEIGHT, Metrics
+from tests.fakes import FakeClock
+from tests.unit.control.world import CONFIG, Store, loaded, open_store, outcomes
+from tests.valkey import Valkey
+
+TRIP = Trip("refunds", "v1", 1, "10 connect failures in a row", 0.0)
+SECOND = """\
+  - name: claims
+    match: {path_prefix: /claims}
+    legacy: human
+    rollout: {agent: agent, version: v1, salt: s}
+"""
+
+
+@pytest.fixture
+async def store(valkey: Valkey) -> AsyncIterator[Store]:
+    async with open_store(valkey) as opened:
+        yield opened
+
+
+class Scene:
+    def __init__(self, store: Store, folder: Path, config: Loaded | None = None) -> None:
+        self.metrics, self.published, self.folder = Metrics(), list[Snapshot](), folder
+        self.controller = Controller(
+            config or loaded(),
+            store,
+            self.metrics,
+            FakeClock(),
+            self.published.append,
+            folder,
+            lastgood.find(folder),
+        )
+
+    @property
+    def now(self) -> Snapshot:
+        return self.published[-1]
+
+    def rollout(self, route: str = "refunds") -> RolloutSpec:
+        (found,) = (each.rollout for each in self.now.routes if each.name == route)
+        assert found is not None
+        return found
+
+    def gauge(self, family: str, *labels: str) -> float | None:
+        return self.metrics._gauges[family].get(labels)
+
+
+async def started(store: Store, folder: Path, config: Loaded | None = None, *, patient: bool = False) -> Scene:
+    """Its loops are stopped: tests turn the crank."""
+    scene = Scene(store, folder, config)
+    await scene.controller.start(patient=patient)
+    await scene.controller.close()
+    return scene
+
+
+@contextmanager
+def nothing_published(scene: Scene) -> Iterator[None]:
+    before = len(scene.published)
+    yield
+    assert len(scene.published) == before
+
+
+async def test_it_publishes_once_when_all_rollouts_have_said_where_they_stand(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path, loaded(CONFIG + SECOND))
+    assert [snapshot.number for snapshot in scene.published] == [1]
+    assert [route.name for route in scene.now.routes] == ["refunds", "plain", "claims"]
+    assert (scene.rollout().stage, scene.rollout().weight, scene.rollout().phase) == ("shadow", 0, Phase.PROGRESSING)
+
+
+async def test_a_stage_that_moves_gives_a_new_snapshot_with_a_higher_number(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    await store.fill("shadow")
+    for _ in range(10):
+        await scene.controller.look(1.0)
+    assert (scene.now.number, scene.rollout().stage, scene.rollout().weight) == (2, "canary", 5_000)
+    assert scene.gauge(WEIGHT.name, "refunds") == 5.0
+
+
+async def test_while_nothing_moves_nothing_is_published(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    with nothing_published(scene):
+        for _ in range(20):
+            await scene.controller.look(1.0)
+
+
+async def test_a_trip_is_published_at_once_and_survives_a_restart(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    scene.controller.trip(TRIP)
+    assert (scene.rollout().phase, scene.rollout().weight) == (Phase.DEGRADED, 0)
+    await scene.controller.courses["refunds"].save()
+    later = await started(store, tmp_path)
+    assert (later.rollout().phase, later.rollout().weight) == (Phase.DEGRADED, 0)
+    assert later.now.number > scene.now.number
+
+
+async def test_what_workers_report_reaches_the_guard(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    scene.controller.watch(0.5)  # from now on it listens to this epoch
+    for seq in range(1, 6):
+        scene.controller.observe(outcomes(seq, agent_failed=0 if seq == 1 else 50, agent_ok=1, legacy_ok=1_000))
+        scene.controller.watch(0.5)
+    assert scene.rollout().phase is Phase.DEGRADED
+
+
+async def test_a_trip_for_a_route_that_is_none_changes_nothing(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    with nothing_published(scene):
+        scene.controller.trip(TRIP._replace(route="gone"))
+
+
+async def test_a_store_that_goes_and_comes_is_said_once_each_and_shown(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    await scene.controller.look(1.0)
+    assert scene.gauge(STORE_UP.name) == 1.0
+    with capture_logs() as logs:
+        store.away = True
+        for _ in range(3):
+            await scene.controller.look(1.0)
+        assert scene.gauge(STORE_UP.name) == 0.0
+        store.away = False
+        await scene.controller.look(1.0)
+    assert [line["event"] for line in logs] == ["rollouts_held", "rollouts_go_on"]
+    assert scene.gauge(STORE_UP.name) == 1.0
+
+
+async def test_a_first_start_without_the_store_fails(store: Store, tmp_path: Path) -> None:
+    store.away = True
+    with pytest.raises(StoreUnavailableError):
+        await Scene(store, tmp_path).controller.start(patient=False)
+
+
+async def test_a_resumed_start_without_the_store_goes_on_with_what_ran_last(store: Store, tmp_path: Path) -> None:
+    before = await at_canary(store, tmp_path)
+    store.away = True
+    scene = await started(store, tmp_path, patient=True)
+    assert scene.now.routes == before.now.routes
+    assert scene.now.number == before.now.number + 1
+    store.away = False
+    await scene.controller.look(1.0)
+    assert scene.controller.courses["refunds"].settled
+
+
+async def test_garbage_in_the_store_stops_the_start_and_stays_as_it_is(store: Store, tmp_path: Path) -> None:
+    redis = store._states._redis
+    await redis.set(keys.state("refunds"), b"someone else's")
+    with pytest.raises(StoreFormatError, match="refunds"):
+        await Scene(store, tmp_path).controller.start(patient=False)
+    assert await redis.get(keys.state("refunds")) == b"someone else's"
+
+
+async def test_garbage_under_one_route_does_not_hold_up_the_others(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path, loaded(CONFIG + SECOND))
+    await store._states._redis.set(keys.state("refunds"), b"someone else's")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await scene.controller.look(1.0)
+    assert [(line["event"], line["route"]) for line in logs] == [("rollout_held", "refunds")]
+    claims = scene.controller.courses["claims"].state
+    assert claims is not None
+    assert claims.soaked == 3.0
+
+
+# A new configuration
+
+
+async def test_a_new_configuration_is_one_new_snapshot(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    text = CONFIG.replace(":9001", ":9005") + SECOND
+    await scene.controller.apply(loaded(text))
+    assert len(scene.published) == 2
+    assert [upstream.port for upstream in scene.now.upstreams] == [9005, 9002]
+    assert scene.rollout("claims").stage == "shadow"
+
+
+async def test_it_reaches_a_restart_by_way_of_the_last_good_one(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    await scene.controller.apply(loaded(CONFIG.replace(":9001", ":9005")))
+    assert lastgood.read(tmp_path) == scene.now
+
+
+async def test_a_new_version_takes_the_traffic_from_the_old_one(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    await scene.controller.apply(loaded(CONFIG.replace("version: v1", "version: v2")))
+    rollout = scene.rollout()
+    assert (rollout.version, rollout.stage, rollout.weight, rollout.epoch) == ("v2", "shadow", 0, 2)
+
+
+async def test_with_the_store_away_a_new_version_waits_without_traffic(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    store.away = True
+    await scene.controller.apply(loaded(CONFIG.replace("version: v1", "version: v2").replace(":9001", ":9005")))
+    assert (scene.rollout().version, scene.rollout().phase, scene.rollout().weight) == ("v2", Phase.STAGING, 0)
+    assert scene.now.upstreams[0].port == 9005
+    store.away = False
+    await scene.controller.look(1.0)
+    assert (scene.rollout().stage, scene.rollout().phase) == ("shadow", Phase.PROGRESSING)
+
+
+async def test_a_route_that_goes_takes_its_metrics_and_leaves_its_state(store: Store, tmp_path: Path) -> None:
+    scene = await at_canary(store, tmp_path)
+    only_plain = CONFIG[: CONFIG.index("  - name: refunds")] + CONFIG[CONFIG.index("  - name: plain") :]
+    await scene.controller.apply(loaded(only_plain))
+    assert [route.name for route in scene.now.routes] == ["plain"]
+    assert scene.gauge(WEIGHT.name, "refunds") is None
+    await scene.controller.apply(loaded())
+    assert scene.rollout().stage == "canary"
+
+
+async def test_garbage_under_a_new_route_refuses_the_whole_configuration(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    await store._states._redis.set(keys.state("claims"), b"someone else's")
+    with nothing_published(scene), pytest.raises(StoreFormatError):
+        await scene.controller.apply(loaded(CONFIG.replace(":9001", ":9005") + SECOND))
+    assert scene.controller.loaded.config == loaded().config
+
+
+async def test_a_disk_that_takes_nothing_keeps_no_snapshot_back(store: Store, tmp_path: Path) -> None:
+    scene = await started(store, tmp_path)
+    (tmp_path / "last-good" / "configuration.json").unlink()
+    (tmp_path / "last-good").rmdir()
+    (tmp_path / "last-good").write_text("in the way")
+    with capture_logs() as logs:
+        await scene.controller.apply(loaded(CONFIG.replace(":9001", ":9005")))
+    assert scene.now.upstreams[0].port == 9005
+    assert [line["event"] for line in logs] == ["last_good_not_written"]
+
+
+async def at_canary(store: Store, folder: Path) -> Scene:
+    scene = await started(store, folder)
+    await scene.controller.courses["refunds"].command(Verb.PROMOTE, actor="ana", reason="", full=False)
+    assert scene.rollout().weight == 5_000
+    return scene
