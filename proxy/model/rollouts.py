@@ -75,7 +75,7 @@ class Event:
     route: str
     version: str
     kind: str
-    """`begin`, `advance`, `complete`, `rollback` or a verb of `Verb`."""
+    """`begin`, `advance`, `complete`, `rollback`, `replan` or a verb of `Verb` (see `proxy.rollout.machine.Move`)."""
     actor: str
     reason: str
     before: tuple[str, str, int]

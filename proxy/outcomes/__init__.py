@@ -1,3 +1,5 @@
-"""What the arms did, side by side. `decision` reads the compared value, `compare` says whether the arms agree and where
-they differ, `redact` masks what must not be kept, `pairing` makes the pair that is stored.
+"""What the arms did, side by side: from a worker's record to the pair that is stored.
+
+`body` decodes what was kept of an answer, `decision` reads the compared value, `compare` says whether the arms agree
+and where they differ, `redact` masks what must not be kept, `pairing` makes the pair of all this.
 """

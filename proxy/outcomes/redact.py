@@ -30,10 +30,10 @@ _LOOK: Final = re.compile(
     re.VERBOSE,
 )
 
-_HINTS: Final = (b"eyJ", b"\\u", b'"{', b'"[', b'" ', b'"\\')
+_HINTS: Final = (b"eyJ", b"=", b"\\u", b'"{', b'"[', b'" ', b'"\\')
 _HINTS_ANY_CASE: Final = (b"bearer", b"basic")
-"""A JSON document without any of these holds no string that needs a look: `_LOOK` would find nothing in it, however it
-is escaped, and no string is a JSON document itself."""
+"""A JSON document without any of these holds no string that needs a look: no credential by its look however it is
+escaped, no `name=value`, and no string that is a JSON document itself."""
 
 _LINE: Final = re.compile(r"""(?<![\w-])(?P<name>[\w-]{1,64})["']?\s{0,8}:\s*""")
 _LINE_VALUE: Final = re.compile(
@@ -116,12 +116,14 @@ class Redactor:
         return value
 
     def _string(self, text: str) -> str:
-        """A string within JSON: it may be JSON itself, as in many webhooks."""
+        """A string within JSON: it may be JSON itself, as in many webhooks, or hold a URL or a form."""
         if text.lstrip()[:1] in _OPENING:
             inner = body.read(text.encode(), truncated=False)
             if inner.kind is Kind.JSON:
                 masked = self._value(inner.value, _SCALARS)
                 return text if masked == inner.value else orjson.dumps(masked).decode()
+        if "=" in text:
+            text = self._cover(text, _FORM, lambda found: _end(_FORM_VALUE, found))
         return look(text)
 
     def _cover(self, text: str, names: re.Pattern[str], end: Callable[[re.Match[str]], int]) -> str:

@@ -104,6 +104,23 @@ def test_a_place_is_written_as_an_operator_would() -> None:
     assert path_text(("line\nbreak",)) == r"$['line\u000abreak']"
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "id"]), inner, max_size=3),
+    max_leaves=12,
+)
+GENERAL = [
+    "$..a", "$..*", "$[?@.a > 1]", "$[?@.a == @.b].id", "$[?length(@.a) > 1]", "$[?match(@.a, @.b)]",
+    "$..[?search(@, 'x')]", "$[?count(@.*) > 1]", "$[::-1]", "$[?value(@..a) < $.b]", "$.a[0, 'b', ?@]",
+]  # fmt: skip
+
+
+@given(JSON, st.sampled_from(GENERAL))
+def test_no_document_makes_a_general_path_raise(document: Any, path: str) -> None:
+    found = compile_path(path)(document)
+    assert (found is MISSING) == (not locations(path)(document))
+
+
 def test_a_search_in_a_document_too_deep_finds_nothing_and_raises_nothing() -> None:
     document: Any = {"a": 1}
     for _ in range(300):

@@ -50,6 +50,15 @@ def test_a_document_within_a_string_is_masked_too() -> None:
     assert "hunter2" not in str(kept(orjson.dumps({"Message": twice})))
 
 
+def test_a_url_or_a_form_within_a_string_is_masked_too() -> None:
+    document = {"callback": "https://x.example/?token=abc&n=1", "form": ["password=abc"], "sum": "1+1=2"}
+    assert kept(orjson.dumps(document)) == {
+        "callback": f"https://x.example/?token={MASK}&n=1",
+        "form": [f"password={MASK}"],
+        "sum": "1+1=2",
+    }
+
+
 def test_a_string_that_only_looks_like_a_document_stays() -> None:
     for text in ("{curly}", "[1, 2", '{"n": 1}', "{}"):
         assert kept(orjson.dumps({"note": text})) == {"note": text}
