@@ -2,16 +2,16 @@
 
 Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. What each path answers:
 
-    GET  routes                      {routes: [route]}
-    GET  routes/{route}              a route: {name, legacy, agent, version, phase, stage, weight, shadow_percent, since,
-                                     reason, revision, gates, guard, totals, agreement}
-    POST routes/{route}/{verb}       the route; the body is {reason, actor}, with promote also {full}
-    GET  routes/{route}/pairs        {pairs: [pair], next: cursor}; query: verdict, before (a cursor), limit
-    GET  routes/{route}/history      {events: [event]}, newest first; query: limit
-    GET  pairs/{id}                  a pair: {id, request_id, route, version, stage, at, arm, mode, verdict, differences,
-                                     legacy, agent, ...}
-    GET  config                      the configuration that runs, secrets masked
-    POST config/reload               {result: applied | unchanged, snapshot}; the body is {actor}
+    GET  routes                  {routes: [route]}
+    GET  routes/{route}          a route: {name, legacy, agent, version, phase, stage, weight, shadow_percent, since,
+                                 reason, revision, gates, guard, totals, agreement}
+    POST routes/{route}/{verb}   the route; the body is {reason, actor}, with promote also {full}
+    GET  routes/{route}/pairs    {pairs: [pair], next: cursor}; query: verdict, before (a cursor), limit
+    GET  routes/{route}/history  {events: [event]}, newest first; query: limit
+    GET  pairs/{id}              a pair: {id, request_id, route, version, stage, at, arm, mode, verdict, differences,
+                                 legacy, agent, ...}
+    GET  config                  the configuration that runs, secrets masked
+    POST config/reload           {result: applied | unchanged, snapshot}; the body is {actor}
 
 An error is {error, detail, request_id}: 401 no token, 403 not allowed to, 404 unknown, 409 the phase does not allow the
 verb (with `allowed`), 412 somebody else was faster, 413, 415, 422 a body, query or configuration that is wrong (with
