@@ -26,7 +26,7 @@ def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableT
             Text(route["stage"]),
             f"{route['weight']:g} %",
             f"{route['shadow_percent']:g} %",
-            age(route["since"], now),
+            age(route["since"], now) if route["since"] else _NONE,
             _arm(totals["legacy"]),
             _arm(totals["agent"]),
             _agreement(route["agreement"]),

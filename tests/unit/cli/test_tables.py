@@ -33,6 +33,11 @@ def test_a_route_without_rollout() -> None:
     assert [cell.strip() for cell in line] == ["plain", "all to human"]
 
 
+def test_a_rollout_of_which_the_store_has_not_said_since_when() -> None:
+    _, line = shown(tables.routes_table([{**ROUTE, "since": None}], NOW))
+    assert line[5].strip() == "-"
+
+
 def test_a_route_s_gates_stand_below_it() -> None:
     lines = shown(tables.route_view(ROUTE, NOW))
     assert [cell.strip() for cell in lines[-1]] == [
