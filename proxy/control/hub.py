@@ -66,7 +66,9 @@ class Hub:
     def broadcast(self, snapshot: Snapshot) -> None:
         """Give it to each worker now, and to those that come later."""
         self._snapshot = encode(link.SNAPSHOT, encode_snapshot(snapshot))
-        for writer, hello in list(self._workers.items()):
+        for writer, hello in self._workers.items():
+            if writer.transport.is_closing():
+                continue
             if writer.transport.get_write_buffer_size() > MAX_UNREAD:
                 _log.warning("worker_cut_off", worker=hello.number, problem="it does not read its snapshots")
                 writer.transport.abort()
@@ -141,6 +143,8 @@ class Hub:
             else:
                 await self._on_tick(tick, tick.source == source)
             kept += 1
+            if writer.transport.is_closing():
+                return
             writer.write(encode(link.ACK, kept))
 
 

@@ -10,6 +10,7 @@ tell nothing, the content is also read once a second.
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ POLL: Final = 1.0
 _SETTLE: Final = 0.05
 """Seconds in which a file must not change before it is read as whole."""
 _SETTLE_ATTEMPTS: Final = 20
-_DEBOUNCE: Final = 50
+_DEBOUNCE: Final = 100
 """Milliseconds for which changes of a directory are gathered."""
 
 _WATCH_AGAIN: Final = 60.0
@@ -54,6 +55,7 @@ class Reloader:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every change beside the file
         self._tasks = [spawn(self._poll(), "reload"), spawn(self._watch(), "reload watch")]
 
     async def close(self) -> None:

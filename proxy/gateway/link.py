@@ -94,7 +94,7 @@ class Link:
         """Tell the control process at once, and again after each reconnect until a snapshot shows that it is known."""
         self._trips[trip.route] = trip
         if self._writer is not None:
-            self._writer.write(encode(link.TRIP, trip))
+            _send(self._writer, encode(link.TRIP, trip))
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109  # what remains goes to disk
         """Wait up to `timeout` seconds until all is acknowledged; what is not is on disk afterwards."""
@@ -145,7 +145,7 @@ class Link:
         async with asyncio.timeout(GREETING_TIMEOUT):
             reader, writer = await asyncio.open_unix_connection(self._path)
         try:
-            writer.write(encode(link.HELLO, Hello(link.VERSION, self.source, self._number, os.getpid())))
+            _send(writer, encode(link.HELLO, Hello(link.VERSION, self.source, self._number, os.getpid())))
             frames = _frames(reader)
             async with asyncio.timeout(GREETING_TIMEOUT):
                 kind, payload = await anext(frames)
@@ -163,7 +163,7 @@ class Link:
     def _begin(self, writer: asyncio.StreamWriter) -> None:
         self._writer, self._ack_at = writer, self._clock.monotonic()
         for trip in self._trips.values():
-            writer.write(encode(link.TRIP, trip))
+            _send(writer, encode(link.TRIP, trip))
         self._greeted.set()
         self._wake.set()
         _log.info("link_up")
@@ -225,11 +225,11 @@ class Link:
         if writer is None or writer is not self._writer:
             return
         for frame in self._outbox.take(read):
-            writer.write(frame)
+            _send(writer, frame)
 
     def _on_disk(self, work: DiskWork) -> DiskResult:
         """In a thread, one at a time."""
-        assert self._disk is not None  # noqa: S101  # for mypy; `start` opened it
+        assert self._disk is not None  # for mypy; `start` opened it
         left = work.pop
         while left and (kept := len(self._disk.head(left))):
             self._disk.pop(kept)
@@ -252,6 +252,12 @@ class Link:
                 break
         if self._disk is not None:
             self._disk.close()
+
+
+def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    """Onto the wire, or nowhere where the other side has just gone: uvloop raises on a closed transport."""
+    if not writer.transport.is_closing():
+        writer.write(frame)
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, Any]]:
