@@ -10,9 +10,9 @@ from proxy.model.errors import UpstreamError
 from proxy.model.words import Failure
 
 if TYPE_CHECKING:
+    from proxy.gateway.connection import Connection
     from proxy.gateway.exchange import Exchange
     from proxy.gateway.table import RolloutEntry
-    from proxy.gateway.upstream import Connection
 
 _LONGEST_REASON = 200
 

@@ -51,37 +51,59 @@ def allowed(spec: "RecordSpec", noted: Noted) -> tuple[tuple[str, str], ...]:
     )
 
 
-def pack(
-    request: "Request",
-    route: str,
-    spec: "RolloutSpec",
-    key_hash: str,
-    bucket: int | None,
-    first: bytes,
-    told: dict[str, Any],
-) -> tuple[tuple[Any, ...], int]:
-    """The record's fields for the wire, and about how many bytes they take. `first` is the beginning of a request body
-    that was not kept whole; `told` are the fields that the exchange knows."""
-    limit = spec.record.max_body
-    body = b"".join(request.chunks) if request.whole else first
-    truncated = not request.whole or len(body) > limit
-    fields = Record(
-        request_id=request.request_id.decode("latin-1"),
-        trace_id=request.trace[3:35].decode("latin-1"),
-        route=route,
-        version=spec.version,
-        stage=spec.stage,
-        epoch=spec.epoch,
-        method=request.method.decode("latin-1"),
-        target=request.path.decode("latin-1"),
-        key_hash=key_hash,
-        bucket=-1 if bucket is None else bucket,
-        headers=allowed(spec.record, request.noted),
-        body=body[:limit] if truncated else body,
-        truncated=truncated,
-        **told,
-    )
-    size = 400 + len(fields.body or b"")
-    for arm in (fields.legacy, fields.agent):
-        size += len(arm.body or b"") if arm is not None else 0
-    return fields, size
+class Notes:
+    """What is being kept of one request until all its parts are done: serving, the copy, a partial answer.
+
+    `at` is Unix seconds. `first` is the beginning of a request body that was not kept whole. `parts` counts what is
+    not done yet.
+    """
+
+    __slots__ = ("_excerpt", "_noted", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "spec")
+
+    def __init__(self, spec: "RolloutSpec", at: float) -> None:
+        self.spec = spec
+        self.at = at
+        self.first = b""
+        self.fate = ""
+        self.parts = 1
+        self.legacy: Outcome | None = None
+        self.agent: Outcome | None = None
+        self.escalation: tuple[str, str] | None = None
+        self._noted: Noted = []
+        self._excerpt: Excerpt | None = None
+
+    def answer(self, noted: Noted) -> None:
+        """The serving arm's answer has begun."""
+        self._noted = noted
+        self._excerpt = Excerpt(self.spec.record.max_body)
+
+    def body(self, data: bytes) -> None:
+        if self._excerpt is not None:
+            self._excerpt.add(data)
+
+    def forget(self) -> None:
+        """That answer is not given."""
+        self._noted = []
+        self._excerpt = None
+
+    def outcome(self, status: int, duration: float, error: str) -> Outcome:
+        """What the serving arm did, with as much of its answer as came."""
+        return outcome(self.spec.record, status if self._excerpt else 0, duration, error, self._noted, self._excerpt)
+
+    def pack(self, request: "Request", route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
+        tuple[tuple[Any, ...], int]
+    ):  # fmt: skip
+        """The record's fields for the wire, and about how many bytes they take. `served` is (arm, mode, reason)."""
+        spec, limit = self.spec, self.spec.record.max_body
+        body = b"".join(request.chunks) if request.whole else self.first
+        truncated = not request.whole or len(body) > limit
+        fields = Record(
+            request.request_id.decode("latin-1"), request.trace[3:35].decode("latin-1"), route, spec.version,
+            spec.stage, spec.epoch, self.at, request.method.decode("latin-1"), request.path.decode("latin-1"), key_hash,
+            -1 if bucket is None else bucket, *served, self.fate, allowed(spec.record, request.noted),
+            body[:limit] if truncated else body, truncated, self.legacy, self.agent, self.escalation,
+        )  # fmt: skip
+        size = 400 + len(fields.body or b"")
+        for arm in (fields.legacy, fields.agent):
+            size += len(arm.body or b"") if arm is not None else 0
+        return fields, size

@@ -23,11 +23,12 @@ class Journey(Protocol):
 
 class Request:
     """`length` is Content-Length, or -1 where the body is chunked. `chunks` is what is kept of the body; `whole` says
-    that nothing of it has been let go. `old` is HTTP/1.0."""
+    that nothing of it has been let go. `old` is HTTP/1.0; `expects` that the client waits for 100 Continue."""
 
     __slots__ = (
-        "_common", "chunks", "client_ip", "complete", "forwarded", "host", "journey", "keep_alive", "keep_limit",
-        "length", "lines", "method", "noted", "old", "path", "query", "request_id", "size", "target", "trace", "whole",
+        "_common", "chunks", "client_ip", "complete", "expects", "forwarded", "host", "journey", "keep_alive",
+        "keep_limit", "length", "lines", "method", "noted", "old", "path", "query", "request_id", "size", "target",
+        "trace", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +53,7 @@ class Request:
         self.forwarded = forwarded
         self.request_id = self.trace = b""
         self.keep_alive = True
-        self.old = False
+        self.old = self.expects = False
         self.chunks: list[bytes] = []
         self.size = 0
         self.keep_limit = REPLAY

@@ -11,9 +11,9 @@ from proxy.model.errors import UpstreamError
 from proxy.model.words import Failure, Fate
 
 if TYPE_CHECKING:
+    from proxy.gateway.connection import Connection
     from proxy.gateway.exchange import Exchange
     from proxy.gateway.table import RolloutEntry
-    from proxy.gateway.upstream import Connection
 
 
 class ShadowCopy:
@@ -112,4 +112,4 @@ class ShadowCopy:
         if self._excerpt is not None:
             excerpt = self._excerpt if self._status else None
             told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt)
-        self._exchange.copied(fate, told)
+        self._exchange.copied(rollout, fate, told)

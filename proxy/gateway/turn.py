@@ -1,9 +1,9 @@
 """Writes leave together, at the end of the loop's turn.
 
-The loop hands us all sockets that are readable, one after the other. A write in between would wake its receiver for one
-message, let it fall asleep again, and wake it for the next: measured, a quarter of the time of a request. So what is
-written in a turn is kept and leaves when the turn's events are through, in as few system calls as there are connections.
-With one event in the turn nothing waits.
+The loop hands us all sockets that are readable, one after the other. A write in between would wake its receiver for
+one message, let it fall asleep again, and wake it for the next: measured, a quarter of the time of a request. So what
+is written in a turn is kept and leaves when the turn's events are through, in as few system calls as there are
+connections. With one event in the turn nothing waits.
 """
 
 import asyncio

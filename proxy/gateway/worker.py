@@ -86,10 +86,11 @@ class Worker:
             return given
         return self.new_request_id()
 
-    def new_trace(self, given: bytes = b"") -> bytes:
+    def trace(self, given: bytes) -> bytes:
         """A traceparent (W3C Trace Context, level 1): the client's where it is well-formed, else a new sampled one."""
         if (
-            len(given) == 55
+            given
+            and len(given) == 55
             and given[:3] == b"00-"
             and given[35:36] == given[52:53] == b"-"
             and _HEX.issuperset(given[3:35] + given[36:52] + given[53:])

@@ -1,6 +1,6 @@
 """What is kept of a request: within the bound, by allow-list, never the key."""
 
-from proxy.gateway.recording import Excerpt, outcome, pack
+from proxy.gateway.recording import Excerpt, Notes, outcome
 from proxy.gateway.request import Request
 from proxy.model.records import Record
 from proxy.model.snapshot import KeySource, RecordSpec, RolloutSpec
@@ -8,7 +8,7 @@ from proxy.model.words import Phase
 
 ROLLOUT = RolloutSpec("agent", "v1", "shadow", Phase.PROGRESSING, 1, 0, (KeySource("client_ip"),), "s",
                       record=RecordSpec(max_body=10, headers=("content-type",)))  # fmt: skip
-TOLD = {"at": 1.0, "arm": "legacy", "mode": "legacy", "reason": "no_key", "fate": "mirrored"}
+SERVED = ("legacy", "legacy", "no_key")
 
 
 def request(*chunks: bytes) -> Request:
@@ -42,18 +42,27 @@ def test_no_answer_has_no_body() -> None:
 
 
 def test_a_record_holds_no_query_no_credentials_and_no_more_than_the_limit() -> None:
-    fields, size = pack(request(b"0123456789", b"more"), "refunds", ROLLOUT, "hash", 7, b"", TOLD)
+    fields, size = Notes(ROLLOUT, 1.0).pack(request(b"0123456789", b"more"), "refunds", "hash", 7, SERVED)
     record = Record(*fields)
     assert (record.target, record.headers, record.body, record.truncated) == (
         "/refunds", (("content-type", "text/plain"),), b"0123456789", True,
     )  # fmt: skip
-    assert (record.bucket, record.key_hash) == (7, "hash")
+    assert (record.bucket, record.key_hash, record.at) == (7, "hash", 1.0)
     assert size > 400
 
 
 def test_of_a_body_that_was_let_go_the_beginning_is_recorded() -> None:
-    made = request(b"0123", b"456789", b"rest")
-    first = made.let_go(10)
+    made, notes = request(b"0123", b"456789", b"rest"), Notes(ROLLOUT, 1.0)
+    notes.first = made.let_go(10)
     made.take(b"even more")
-    record = Record(*pack(made, "refunds", ROLLOUT, "", None, first, TOLD)[0])
+    record = Record(*notes.pack(made, "refunds", "", None, SERVED)[0])
     assert (record.body, record.truncated, record.bucket) == (b"0123456789", True, -1)
+
+
+def test_an_answer_that_is_not_given_leaves_no_trace() -> None:
+    notes = Notes(ROLLOUT, 1.0)
+    notes.answer([(b"content-type", b"a/b")])
+    notes.body(b"abc")
+    assert notes.outcome(200, 0.1, "") == (200, 0.1, "", (("content-type", "a/b"),), b"abc", False)
+    notes.forget()
+    assert notes.outcome(200, 0.1, "timeout") == (0, 0.1, "timeout", (), None, False)

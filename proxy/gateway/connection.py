@@ -1,0 +1,303 @@
+"""One connection to an upstream: parses answers and hands them to whoever asked.
+
+The rules of this file: a connection serves one taker at a time; it goes back to the pool only after an answer that
+ended cleanly and left no byte over; whatever else happens closes it. A connection that was reused and closes before any
+byte of an answer is stale: its taker is told so and may send again on a fresh one (RFC 9112, section 9.3.1).
+"""
+
+import asyncio
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+import httptools
+
+from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, nominated, without
+from proxy.gateway.turn import Writer
+from proxy.model.errors import ResetError, UpstreamError
+
+if TYPE_CHECKING:
+    from proxy.gateway.upstream import Upstream
+
+_WRITE_HIGH: Final = 128 << 10
+"""Bytes waiting to be written past which the other side's reading is held."""
+_MAX_HEAD: Final = 64 << 10
+_MAX_UNWANTED: Final = 256 << 10
+"""Bytes of an answer that nobody wants any more, read so that its connection can be used again."""
+_FOREVER: Final = float("inf")
+
+
+class Taker(Protocol):
+    """Whoever asked: gets the answer piece by piece. Within one read from the upstream come any of `answered`, `body`,
+    then one of `ended`, `lost` or `flush`."""
+
+    def connected(self, connection: "Connection") -> None:
+        """The connection is this taker's now: write the request."""
+
+    def answered(self, connection: "Connection") -> None:
+        """The answer's head is there, in the connection's `status`, `lines`, `noted`, `length`."""
+
+    def interim(self, connection: "Connection") -> None:
+        """A 1xx answer other than 100 and 101."""
+
+    def body(self, data: bytes) -> None: ...
+
+    def flush(self) -> None:
+        """This read's pieces are all there; more of the answer is to come."""
+
+    def ended(self) -> None:
+        """The answer is whole. The connection is back in the pool already."""
+
+    def lost(self, error: UpstreamError, *, stale: bool) -> None:
+        """No answer, or no whole one."""
+
+    def hold(self, full: bool) -> None:
+        """The request's way is full (True) or has room again (False)."""
+
+
+class Connection(Writer, asyncio.Protocol):
+    """`deadline` is when the sweep ends it (monotonic seconds). Of the answer under way a taker finds `status`,
+    `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
+
+    __slots__ = (
+        "_chunked", "_complete", "_connection", "_done", "_fed", "_head_done", "_held", "_interim", "_keep", "_kinds",
+        "_names", "_parser", "_seen", "_sent_at", "_until_end", "_uses", "closing", "deadline", "head_only", "length",
+        "lines", "noted", "status", "taker", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, upstream: "Upstream") -> None:
+        super().__init__(upstream.turn)
+        self.upstream = upstream
+        self.taker: Taker | None = None
+        self.closing = False
+        self.deadline = _FOREVER
+        self._names = upstream.names
+        self._kinds = upstream.names.kinds
+        self._parser = httptools.HttpResponseParser(self)
+        self._uses = 0
+        self._done = self._complete = True
+        self._seen = self._head_done = self._interim = self._until_end = self._held = False
+        self._fed = 0
+
+    # --- the taker's side
+
+    def send(self, pieces: list[bytes], *, head_only: bool, complete: bool) -> None:
+        """Write a request's head and what there is of its body. `head_only`: the answer to HEAD has no body.
+        `complete`: nothing of the request follows, so the answer is waited for from now on."""
+        self._uses += 1
+        self._done = self._seen = self._head_done = self._interim = self._until_end = False
+        self._complete = complete
+        self._keep = True
+        self._fed = 0
+        self.head_only = head_only
+        now = monotonic()
+        self._sent_at = now
+        self.deadline = now + self.upstream.spec.timeouts.response if complete else _FOREVER
+        for piece in pieces:
+            self.write(piece)
+
+    def sent_all(self) -> None:
+        """The request is whole: the time to answer starts."""
+        self._complete = True
+        self.deadline = monotonic() + self.upstream.spec.timeouts.response
+
+    def spoil(self) -> None:
+        """It must not be used again: the request that is under way on it will not become whole."""
+        self._keep = False
+
+    def hold_reading(self, full: bool) -> None:
+        """The answer's way is full, or has room again. While it is, the upstream's silence is our doing."""
+        if full == self._held or self.closing:
+            return
+        self._held = full
+        if full:
+            self.deadline = _FOREVER
+            self.transport.pause_reading()
+        else:
+            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The taker has gone or does not want the rest."""
+        self.taker = None
+        self.upstream.active.discard(self)
+        self.abort()
+
+    def close(self) -> None:
+        self.closing = True
+        self.write_out()
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.closing = True
+        self.transport.abort()
+
+    def fail(self, error: UpstreamError) -> None:
+        """Close it and tell the taker why."""
+        taker, self.taker = self.taker, None
+        self.upstream.active.discard(self)
+        self.abort()
+        if taker is not None:
+            taker.lost(error, stale=False)
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
+        self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        if self._done:
+            # Bytes that nobody asked for can only be read as an answer to a request to come: never.
+            self.upstream.strays += 1
+            self._drop_idle()
+            return
+        self._seen = True
+        self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.fail(ResetError(f"upstream {self.upstream.spec.name}: switched protocols unasked"))
+            return
+        except httptools.HttpParserError as error:
+            if not self._done:
+                self.fail(ResetError(f"upstream {self.upstream.spec.name}: not HTTP: {error.__context__ or error}"))
+                return
+            self._keep = False
+        if self._done:
+            self._finish()
+        elif self._head_done:
+            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+            if self.taker is not None:
+                self.taker.flush()
+            elif self._fed > _MAX_UNWANTED:
+                self.abandon()
+        elif self._fed > _MAX_HEAD:
+            self.fail(ResetError(f"upstream {self.upstream.spec.name}: its answer's head is too large"))
+
+    def _finish(self) -> None:
+        taker, self.taker = self.taker, None
+        if self._held:
+            self.hold_reading(False)
+        self.upstream.release(self, keep=self._keep and self._complete)
+        if taker is not None:
+            taker.ended()
+
+    def _drop_idle(self) -> None:
+        self.abort()
+        if self in self.upstream.idle:
+            self.upstream.idle.remove(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closing = True
+        taker, self.taker = self.taker, None
+        self.upstream.active.discard(self)
+        if taker is None:
+            if self in self.upstream.idle:
+                self.upstream.idle.remove(self)
+        elif not self._done and self._until_end and error is None:
+            self._done = True
+            taker.ended()
+        else:
+            name = self.upstream.spec.name
+            what = "closed before its answer was whole" if self._seen else "closed without an answer"
+            taker.lost(ResetError(f"upstream {name}: {what}"), stale=self._uses > 1 and not self._seen)
+
+    def pause_writing(self) -> None:
+        if not self._complete:
+            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+        if self.taker is not None:
+            self.taker.hold(True)
+
+    def resume_writing(self) -> None:
+        if not self._complete:
+            self.deadline = _FOREVER
+        if self.taker is not None:
+            self.taker.hold(False)
+
+    # --- the parser's side
+
+    def on_message_begin(self) -> None:
+        if self._done:
+            self._keep = False  # bytes after the end of the answer: they go down with their connection
+            return
+        self.lines: list[bytes] = []
+        self.noted: list[tuple[bytes, bytes]] = []
+        self.length = b""
+        self._chunked = False
+        self._connection = b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._names.classify(name)
+        if self._head_done:
+            return  # a trailer: none is known to be safe to pass on
+        if kind == PASS:
+            self.lines.append(b"%b: %b\r\n" % (name, value))
+        elif kind == LENGTH:
+            self.length = value
+        elif kind == CODING:
+            self._chunked = True
+            self._coding(value)
+        elif kind == CONNECTION:
+            self._connection += b"," + value if self._connection else value
+        elif kind == NOTE:
+            lower = name.lower()
+            self.noted.append((lower, value))
+            if not lower.startswith(b"x-crossfade-"):
+                self.lines.append(b"%b: %b\r\n" % (name, value))
+
+    def _coding(self, value: bytes) -> None:
+        if value.strip().lower() != b"chunked":
+            raise ValueError(f"unknown transfer coding {value[:32]!r}")
+
+    def on_headers_complete(self) -> None:
+        if self._done:
+            return
+        parser = self._parser
+        self.status = status = parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            if status not in (100, 101) and self.taker is not None:
+                self.taker.interim(self)
+            return
+        self._head_done = True
+        upstream = self.upstream
+        upstream.durations.append(monotonic() - self._sent_at)
+        if self._connection and self._connection not in (b"keep-alive", b"close"):
+            self.lines = without(self.lines, nominated(self._connection))
+        if not parser.should_keep_alive():
+            self._keep = False
+        if self.taker is not None:
+            self.taker.answered(self)
+        if self.head_only:
+            # llhttp cannot be told that this answer has no body, so its state is thrown away.
+            self._done = True
+            self._parser = httptools.HttpResponseParser(self)
+        elif not self.length and not self._chunked and status not in (204, 304):
+            self._until_end = True
+            self._keep = False
+
+    def on_body(self, data: bytes) -> None:
+        if self._done:
+            self._keep = False
+        elif self.taker is not None:
+            self.taker.body(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        else:
+            self._done = True
+
+    @property
+    def bodiless(self) -> bool:
+        """The answer has no body, whatever its headers say (RFC 9112, section 6.3)."""
+        return self.head_only or self.status in (204, 304)
