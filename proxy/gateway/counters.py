@@ -74,9 +74,14 @@ class Counters:
         return found
 
     def retain(self, current: set[int]) -> None:
-        """Forget the tallies that no table (`current`: their ids) and no request under way uses any more."""
+        """Forget the tallies that no table (`current`: their ids) and no request under way uses any more.
+
+        A request under way in one mode may yet count in another of its stage: as a fallback, or by its copy.
+        """
+        busy = {(tally.labels[0], tally.evidence) for tally in self._tallies.values() if tally.open}
         for key, tally in list(self._tallies.items()):
-            if id(tally) not in current and not tally.open and not (tally.ok or tally.failed or tally.codes):
+            used = id(tally) in current or (tally.labels[0], tally.evidence) in busy
+            if not used and not (tally.ok or tally.failed or tally.codes):
                 del self._tallies[key]
 
     def refused(self, error: str) -> None:

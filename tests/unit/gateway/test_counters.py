@@ -46,6 +46,17 @@ def test_a_tally_is_kept_while_a_request_or_a_count_needs_it() -> None:
     assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is not tally
 
 
+def test_a_fallback_that_outlives_its_stage_is_counted() -> None:
+    counters = Counters()
+    canary = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
+    fallback = counters.tally("refunds", Arm.LEGACY, Mode.FALLBACK, EVIDENCE)
+    canary.open = 1
+    counters.retain(set())  # the next stage begins while the agent still has the request
+    canary.open = 0
+    fallback.answered(200, 0.02)
+    assert counters.drain()[0]["requests_total"] == {("refunds", "legacy", "fallback", "200"): 1}
+
+
 def test_records_past_the_bound_are_dropped_and_counted() -> None:
     counters = Counters()
     for _ in range(20):
