@@ -120,8 +120,6 @@ def _refusal(status: int, document: dict[str, Any]) -> str:
     detail = str(document.get("detail") or document["error"])
     if status == 401:
         return f"{detail}: set CROSSFADE_TOKEN or --token-file"
-    if allowed := document.get("allowed"):
-        return f"{detail} (possible now: {', '.join(allowed)})"
     if problems := document.get("problems"):
         return "\n".join(problems) if len(problems) > 1 else detail
     return detail

@@ -28,6 +28,7 @@ REJECTED: Final = Family(
     ("family", "reason"),
     "Reported series turned away: over the limit, or not of a known form.",
 )
+ROLLBACK_REASONS: Final = ("breaker", "error_rate", "latency", "operator")
 CONTROL_COUNTERS: Final = (PAIRS, ROLLBACKS, RELOADS, REJECTED)
 
 AGREEMENT: Final = Family("agreement_ratio", ("route",), "Share of comparable pairs whose decisions match.")
@@ -69,6 +70,7 @@ class Metrics:
         self._last_seq: dict[str, int] = {}
         for result in ("success", "failure"):
             self._counters[RELOADS.name][(result,)] = 0  # so that the first failure shows as an increase
+        self.set_spool(0, 0)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(self))
         if process:
@@ -112,7 +114,7 @@ class Metrics:
         self._count(PAIRS_DROPPED, (route, reason), n)
 
     def count_rollback(self, route: str, reason: str) -> None:
-        """`reason` is a label value: a word (`breaker`, `error_rate`, `latency`, `operator`), not a sentence."""
+        """`reason` is a label value, one of ROLLBACK_REASONS, not a sentence."""
         self._count(ROLLBACKS, (route, reason), 1)
 
     def set_agreement(self, route: str, ratio: float | None, lower_bound: float | None) -> None:
@@ -124,6 +126,8 @@ class Metrics:
         self._set(WEIGHT, (route,), weight_percent)
         for each in Phase:
             self._set(PHASE, (route, each.value), float(each is phase))
+        for reason in ROLLBACK_REASONS:
+            self._count(ROLLBACKS, (route, reason), 0)  # so that the first rollback shows as an increase
 
     def remove_route(self, route: str) -> None:
         """The configuration no longer has this route, so none of its series is shown any more."""

@@ -211,6 +211,14 @@ def test_the_phase_that_holds_is_one_and_the_others_zero(metrics: Metrics) -> No
     assert read(metrics)["crossfade_rollout_weight_percent", ("refunds",)] == 0
 
 
+def test_rollbacks_are_counted_from_zero(metrics: Metrics) -> None:
+    metrics.set_rollout("refunds", 5.0, Phase.PROGRESSING)
+    metrics.count_rollback("refunds", "breaker")
+    metrics.set_rollout("refunds", 0.0, Phase.DEGRADED)
+    counts = {s.labels["reason"]: s.value for s in samples(metrics) if s.name == "crossfade_rollbacks_total"}
+    assert counts == {"breaker": 1, "error_rate": 0, "latency": 0, "operator": 0}
+
+
 def test_agreement_without_evidence_is_not_shown(metrics: Metrics) -> None:
     metrics.set_agreement("refunds", 0.9, 0.8)
     metrics.set_agreement("refunds", None, None)
