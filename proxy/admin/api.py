@@ -20,7 +20,6 @@ verb (with `allowed`), 412 somebody else was faster, 413, 415, 422 a body, query
 
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from proxy.admin.answers import ApiError, answer
@@ -29,8 +28,6 @@ from proxy.admin.documents import event_document
 from proxy.admin.shield import CALLER
 from proxy.model.ports import HistoryReader, Operations, PairReader
 from proxy.model.words import Verb
-
-_log = structlog.get_logger()
 
 
 class Api:
@@ -63,7 +60,6 @@ class Api:
             document = await self._operations.command(route, verb, actor=actor, reason=body.reason, full=full)
         except KeyError as error:
             raise ApiError(404, "no_rollout", f"the route {route!r} has no rollout") from error
-        _log.info("command_done", route=route, verb=verb.value, actor=actor, reason=body.reason, full=full)
         return answer(document)
 
     async def pairs(self, request: web.Request) -> web.Response:

@@ -119,7 +119,7 @@ def read_token(file: str | None) -> str:
 def _refusal(status: int, document: dict[str, Any]) -> str:
     detail = str(document.get("detail") or document["error"])
     if status == 401:
-        return f"{detail}: set CROSSFADE_TOKEN or --token-file"
+        return "the admin API wants a token, or does not know this one; set CROSSFADE_TOKEN or --token-file"
     if problems := document.get("problems"):
         return "\n".join(problems) if len(problems) > 1 else detail
     return detail

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.app import create_app, start
 from proxy.admin.auth import Tokens
-from proxy.model.errors import CommandError, ConfigError, ConflictError, StoreFormatError, StoreUnavailableError
+from proxy.model.errors import ConfigError, ConflictError, StoreFormatError, StoreUnavailableError
 from proxy.model.words import Verb
 from proxy.telemetry.metrics import Metrics
 from tests.integration.admin_world import PAIR, ROUTE, ScriptedHistory, ScriptedOperations, ScriptedPairs, tokens_file
@@ -494,10 +494,3 @@ async def test_an_address_in_use_is_one_clear_line(world: World) -> None:
             ConfigError, match=rf"^admin.address: cannot listen on 127.0.0.1:{port}: address already in use$"
         ):
             await start(app, "127.0.0.1", port)
-
-
-async def test_a_refused_command_leaves_no_trace_of_being_done(world: World) -> None:
-    world.operations.failure = CommandError("no", ())
-    with structlog.testing.capture_logs() as logged:
-        await world.post(f"{REFUNDS}/pause")
-    assert not [entry for entry in logged if entry["event"] == "command_done"]
