@@ -13,7 +13,11 @@ class Family(NamedTuple):
     help: str
 
 
-REQUESTS: Final = Family("requests_total", ("route", "arm", "mode", "code"), "Answers to clients, by who answered.")
+REQUESTS: Final = Family(
+    "requests_total",
+    ("route", "arm", "mode", "code"),
+    "Answers, by arm and mode; those of mode shadow went to no client.",
+)
 SHADOW: Final = Family("shadow_total", ("route", "fate"), "Requests on a rollout's route, by the fate of their copy.")
 FALLBACKS: Final = Family(
     "fallbacks_total", ("route", "reason"), "Requests the agent could not complete, so legacy did."
