@@ -56,13 +56,13 @@ def route_view(route: dict[str, Any], now: datetime) -> RenderableType:
 
 
 def pairs_table(pairs: Iterable[dict[str, Any]]) -> RenderableType:
-    table = _table("at", "pair", "verdict", "arm", "legacy", "agent", "differs in")
+    table = _table("at", "pair", "verdict", "mode", "legacy", "agent", "differs in")
     for pair in pairs:
         table.add_row(
             Text(pair["at"]),
             Text(pair["id"]),
-            Text(pair["verdict"], _VERDICTS.get(pair["verdict"], "yellow")),
-            Text(pair["arm"]),
+            Text(pair["verdict"] or _NONE, _VERDICTS.get(pair["verdict"], "yellow")),
+            Text(pair["mode"]),
             Text(_outcome(pair.get("legacy"))),
             Text(_outcome(pair.get("agent"))),
             Text(", ".join(difference["path"] for difference in pair.get("differences") or ())),

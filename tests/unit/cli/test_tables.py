@@ -59,6 +59,12 @@ def test_a_pair_with_one_arm_and_an_error() -> None:
     assert [cell.strip() for cell in line][2:] == ["incomparable", "legacy", "-", "timeout"]
 
 
+def test_a_request_that_one_arm_alone_saw_has_no_verdict() -> None:
+    pair = {**PAIR, "verdict": None, "arm": "agent", "mode": "canary", "legacy": None, "differences": []}
+    _, line = shown(tables.pairs_table([pair]))
+    assert [cell.strip() for cell in line][2:] == ["-", "canary", "-", "deny (200)"]
+
+
 def test_text_from_outside_is_no_markup() -> None:
     route = {**ROUTE, "reason": "[red]look[/red] [link=x]"}
     assert shown(tables.routes_table([route], NOW))[1][-1].strip() == "[red]look[/red] [link=x]"
