@@ -1,6 +1,7 @@
 """The demonstration from start to end: temp folder, children, users, play, summary; and nothing left behind.
 
-Every way out, also Ctrl-C and SIGTERM, ends all children and removes the folder. A second Ctrl-C kills them at once.
+Every way out, also Ctrl-C, SIGTERM and a closed terminal, ends all children and removes the folder. A second Ctrl-C
+kills them at once.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ class _Demonstration:
                 self._signal = number
                 task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
         try:
             return await self._from_start_to_end()

@@ -71,7 +71,7 @@ async def test_it_shows_the_rollout_and_the_swap_back(folder: Path) -> None:
     assert files_in(folder) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_ends_every_child(folder: Path, number: signal.Signals) -> None:
     with adopting():
         before = alive_below()
