@@ -1,4 +1,4 @@
-"""A rollout's moves as documents: times in RFC 3339, weights in percent."""
+"""A rollout's moves and gates as documents: times in RFC 3339, weights in percent."""
 
 from typing import Any
 
@@ -16,16 +16,11 @@ def event_document(event: Event) -> dict[str, Any]:
         "reason": event.reason,
         "before": _place(event.before),
         "after": _place(event.after),
-        "gates": [_gate(gate) for gate in event.gates],
+        "gates": [gate_document(gate) for gate in event.gates],
     }
 
 
-def _place(place: tuple[str, str, int]) -> dict[str, Any]:
-    phase, stage, weight = place
-    return {"phase": phase, "stage": stage, "weight": weight / 1000}
-
-
-def _gate(gate: GateResult) -> dict[str, Any]:
+def gate_document(gate: GateResult) -> dict[str, Any]:
     return {
         "name": gate.name,
         "verdict": gate.verdict.value,
@@ -35,3 +30,8 @@ def _gate(gate: GateResult) -> dict[str, Any]:
         "samples": gate.samples,
         "reason": gate.reason,
     }
+
+
+def _place(place: tuple[str, str, int]) -> dict[str, Any]:
+    phase, stage, weight = place
+    return {"phase": phase, "stage": stage, "weight": weight / 1000}

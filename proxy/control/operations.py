@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from proxy.admin.documents import gate_document
 from proxy.analysis.agreement import lower_bound
 from proxy.config.load import masked
 from proxy.config.schema import Route
 from proxy.control.controller import Controller
 from proxy.control.course import Course
 from proxy.control.reload import Reloader
-from proxy.model.rollouts import ArmCount, Evidence, GateResult
+from proxy.model.rollouts import ArmCount, Evidence
 from proxy.model.words import Verb
 from proxy.rollout.gates import ALPHA
 from proxy.telemetry.clock import rfc3339
@@ -59,8 +60,8 @@ def _rollout(course: Course) -> dict[str, Any]:
         "since": rfc3339(state.since) if state is not None else None,
         "reason": state.reason if state is not None else "the store has not said yet where this rollout stands",
         "revision": state.revision if state is not None else 0,
-        "gates": [_result(gate) for gate in course.gates],
-        "guard": [_result(guard) for guard in course.guards],
+        "gates": [gate_document(gate) for gate in course.gates],
+        "guard": [gate_document(rule) for rule in course.guards],
         "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
         "agreement": _agreement(seen),
     }
@@ -79,18 +80,6 @@ def _agreement(seen: Evidence) -> dict[str, Any]:
 
 def _count(count: ArmCount) -> dict[str, int]:
     return {"requests": count.requests, "failed": count.failed}
-
-
-def _result(result: GateResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "verdict": result.verdict.value,
-        "value": result.value,
-        "bound": result.bound,
-        "threshold": result.threshold,
-        "samples": result.samples,
-        "reason": result.reason,
-    }
 
 
 _NO_ROLLOUT: dict[str, Any] = {

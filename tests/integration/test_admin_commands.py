@@ -176,8 +176,7 @@ async def test_pairs_as_a_table(run: Run, pairs: ScriptedPairs) -> None:
     result = await run("pairs", "refunds", "--verdict", "mismatched", "--limit", "5")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[1].split() == [
-        "2026-11-22T08:00:01.000Z", "refunds.1-0", "mismatched", "legacy", "approve", "(200)", "deny", "(200)",
-        "$.decision",
+        "refunds.1-0", "08:00:01", "mismatched", "legacy", "approve", "deny", "$.decision",
     ]  # fmt: skip
     assert pairs.asked == [("refunds", "mismatched", None, 5)]
 
