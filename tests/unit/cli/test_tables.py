@@ -12,7 +12,7 @@ from tests.integration.admin_world import PAIR, PLAIN, ROUTE
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
 
-def shown(renderable: Any, width: int = 80) -> list[list[str]]:
+def shown(renderable: Any, *, width: int = 80) -> list[list[str]]:
     """The lines, each split where two spaces part columns."""
     console = Console(width=width)
     with console.capture() as captured:
@@ -58,10 +58,18 @@ def test_one_route_with_all_that_keeps_it_where_it_is() -> None:
 
 
 def test_a_pair_in_one_line() -> None:
-    assert shown(tables.pairs_table([{**PAIR, "id": "refunds.1795510493007-0"}])) == [
+    pair = {**PAIR, "id": "refunds.1795510493007-0"}
+    assert shown(tables.pairs_table([pair]), width=100) == [
         ["pair", "at", "verdict", "mode", "legacy", "agent", "differs"],
         ["refunds.1795510493007-0", "08:00:01", "mismatched", "legacy", "approve", "deny", "$.decision"],
     ]
+
+
+def test_in_80_columns_only_what_differs_wraps() -> None:
+    pair = {**PAIR, "id": "refunds.1795510493007-0", "mode": "fallback"}
+    assert shown(tables.pairs_table([pair]))[1][:-1] == [
+        "refunds.1795510493007-0", "08:00:01", "mismatched", "fallback", "approve", "deny",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
