@@ -136,7 +136,7 @@ def _stages(route: RouteView) -> Text:
 def _arms(status: Status) -> Table:
     table = Table(expand=True, box=None)
     table.add_column("arm")
-    for heading in ("users' answers", "with copies", "failed", "error rate", "median"):
+    for heading in ("users' answers", "at this stage, with copies", "failed", "error rate", "median"):
         table.add_column(heading, justify="right")
     for name, arm in (("legacy", status.route.legacy), ("agent", status.route.agent)):
         answered = sum(count for (of, _), count in status.counters.answers.items() if of == name)
@@ -155,7 +155,7 @@ def _milliseconds(seconds: float | None) -> str:
 def _agreement(status: Status) -> Table:
     agreement, table = status.route.agreement, Table.grid(padding=(0, 2))
     table.add_row(
-        "agreement",
+        "agreement here",
         f"{share(agreement.ratio)}, at least {share(agreement.lower_bound)} (floor {AGREEMENT_FLOOR} %)",
         f"{agreement.matched:,} matched, {agreement.mismatched:,} mismatched, {agreement.incomparable:,} incomparable",
     )
