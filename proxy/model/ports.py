@@ -1,7 +1,7 @@
 """The Protocols through which the I/O packages meet: each as narrow as its one caller needs.
 
-The store's methods raise StoreUnavailableError when the server cannot be reached and StoreFormatError when a key holds what is
-not ours.
+The store's methods raise StoreUnavailableError when the server cannot be reached and StoreFormatError when a key holds
+what is not ours.
 """
 
 from typing import Any, Protocol
@@ -26,7 +26,8 @@ class PairReader(Protocol):
     ) -> tuple[list[dict[str, Any]], str | None]:
         """At most `limit` pairs older than the cursor `before`, and the next cursor or None at the end.
 
-        A page also ends early, with a cursor, where its pairs are large. ValueError on a cursor or verdict that is none.
+        A page also ends early, with a cursor, where its pairs are large. ValueError on a cursor or verdict that is
+        none.
         """
         ...
 
