@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,6 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from proxy.config.compile import compile_snapshot
-from proxy.config.load import load
 from proxy.model.errors import CrossfadeError
 from proxy.model.snapshot import Placement, Snapshot
 
@@ -37,7 +36,9 @@ class LastGood:
     placements: dict[str, Placement]
 
 
-_adapter: Final = TypeAdapter(LastGood)
+@cache
+def _adapter() -> TypeAdapter[LastGood]:
+    return TypeAdapter(LastGood)
 
 
 def write(data_dir: Path, file: str, text: str, placements: Mapping[str, Placement], number: int) -> None:
@@ -59,7 +60,7 @@ def find(data_dir: Path) -> LastGood | None:
     """What was kept; None, and a line in the log, where there is nothing that can be used."""
     path = _path(data_dir)
     try:
-        kept = _adapter.validate_json(path.read_bytes())
+        kept = _adapter().validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -79,6 +80,10 @@ def read(data_dir: Path) -> Snapshot | None:
 
     It gives no more traffic to the agent than was given last. References are resolved as they stand now.
     """
+    # Imported when needed: it is rare, and would cost each worker 10 MiB and its start a third.
+    from proxy.config.compile import compile_snapshot  # noqa: PLC0415
+    from proxy.config.load import load  # noqa: PLC0415
+
     kept = find(data_dir)
     if kept is None:
         return None
