@@ -8,16 +8,14 @@ byte of an answer is stale: its taker is told so and may send again on a fresh o
 import asyncio
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import httptools
 
-from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, nominated, without
-from proxy.gateway.turn import Writer
+from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, Names, nominated, without
+from proxy.gateway.turn import Turn, Writer
 from proxy.model.errors import ResetError, UpstreamError
-
-if TYPE_CHECKING:
-    from proxy.gateway.upstream import Upstream
+from proxy.model.snapshot import UpstreamSpec
 
 _WRITE_HIGH: Final = 128 << 10
 """Bytes waiting to be written past which the other side's reading is held."""
@@ -55,6 +53,22 @@ class Taker(Protocol):
         """The request's way is full (True) or has room again (False)."""
 
 
+class Pool(Protocol):
+    """What a connection asks of its upstream."""
+
+    spec: UpstreamSpec
+    names: Names
+    turn: Turn
+    durations: list[float]
+    strays: int
+
+    def release(self, connection: "Connection", *, keep: bool) -> None:
+        """Its answer has ended: back among the idle ones, or closed."""
+
+    def forget(self, connection: "Connection") -> None:
+        """It is closed, or about to be."""
+
+
 class Connection(Writer, asyncio.Protocol):
     """`deadline` is when the sweep ends it (monotonic seconds). Of the answer under way a taker finds `status`,
     `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
@@ -65,7 +79,7 @@ class Connection(Writer, asyncio.Protocol):
         "lines", "noted", "status", "taker", "upstream",
     )  # fmt: skip
 
-    def __init__(self, upstream: "Upstream") -> None:
+    def __init__(self, upstream: Pool) -> None:
         super().__init__(upstream.turn)
         self.upstream = upstream
         self.taker: Taker | None = None
@@ -120,7 +134,7 @@ class Connection(Writer, asyncio.Protocol):
     def abandon(self) -> None:
         """The taker has gone or does not want the rest."""
         self.taker = None
-        self.upstream.active.discard(self)
+        self.upstream.forget(self)
         self.abort()
 
     def close(self) -> None:
@@ -135,7 +149,7 @@ class Connection(Writer, asyncio.Protocol):
     def fail(self, error: UpstreamError) -> None:
         """Close it and tell the taker why."""
         taker, self.taker = self.taker, None
-        self.upstream.active.discard(self)
+        self.upstream.forget(self)
         self.abort()
         if taker is not None:
             taker.lost(error, stale=False)
@@ -188,8 +202,7 @@ class Connection(Writer, asyncio.Protocol):
 
     def _drop_idle(self) -> None:
         self.abort()
-        if self in self.upstream.idle:
-            self.upstream.idle.remove(self)
+        self.upstream.forget(self)
 
     def eof_received(self) -> bool:
         return False
@@ -197,11 +210,10 @@ class Connection(Writer, asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closing = True
         taker, self.taker = self.taker, None
-        self.upstream.active.discard(self)
+        self.upstream.forget(self)
         if taker is None:
-            if self in self.upstream.idle:
-                self.upstream.idle.remove(self)
-        elif not self._done and self._until_end and error is None:
+            return
+        if not self._done and self._until_end and error is None:
             self._done = True
             taker.ended()
         else:

@@ -8,17 +8,15 @@ the client read why.
 import asyncio
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.gateway.answers import CONTINUE, error_answer
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.reader import RequestReader
 from proxy.gateway.request import Request
+from proxy.gateway.shared import Shared
 from proxy.gateway.turn import Writer
 from proxy.model.errors import RequestError, RequestTimeoutError
-
-if TYPE_CHECKING:
-    from proxy.gateway.worker import Worker
 
 _WRITE_HIGH: Final = 128 << 10
 _SMALL_BODY: Final = 64 << 10
@@ -37,22 +35,21 @@ _BODY: Final = 2
 class Downstream(Writer, asyncio.Protocol):
     """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited."""
 
-    __slots__ = ("_awaited", "_half_closed", "_held", "_lingering", "_reader", "_stalled", "_worker", "active",
-                 "closing", "deadline")  # fmt: skip
+    __slots__ = (
+        "_awaited", "_clients", "_half_closed", "_held", "_lingering", "_reader", "_shared", "_stalled", "active",
+        "closing", "deadline",
+    )  # fmt: skip
 
-    def __init__(self, worker: "Worker") -> None:
-        super().__init__(worker.turn)
-        self._worker = worker
+    def __init__(self, shared: Shared, clients: set["Downstream"]) -> None:
+        super().__init__(shared.turn)
+        self._shared = shared
+        self._clients = clients
         self.active: Exchange | None = None
         self.closing = False
         self.deadline = _FOREVER
         self._half_closed = self._lingering = self._stalled = False
         self._held = 0
         self._awaited = _IDLE
-
-    @property
-    def worker(self) -> "Worker":
-        return self._worker
 
     # --- the transport's side
 
@@ -61,12 +58,12 @@ class Downstream(Writer, asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
         peer = transport.get_extra_info("peername")
         ip = str(peer[0]) if isinstance(peer, tuple) else "127.0.0.1"
-        self._reader = RequestReader(self._worker, ip.encode())
+        self._reader = RequestReader(self._shared, ip.encode())
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._worker.clients.add(self)
-        self.deadline = monotonic() + self._worker.table.limits.header_timeout
+        self._clients.add(self)
+        self.deadline = monotonic() + self._shared.table.limits.header_timeout
 
     def data_received(self, data: bytes) -> None:
         if not self._lingering:
@@ -84,7 +81,7 @@ class Downstream(Writer, asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
-        self._worker.clients.discard(self)
+        self._clients.discard(self)
         self._reader.requests.clear()
         active, self.active = self.active, None
         if active is not None:
@@ -93,7 +90,7 @@ class Downstream(Writer, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads too slowly; one that takes nothing at all for `idle_timeout` is let go by the sweep."""
         self._stalled = True
-        self.deadline = monotonic() + self._worker.table.limits.idle_timeout
+        self.deadline = monotonic() + self._shared.table.limits.idle_timeout
         if self.active is not None:
             self.active.hold_answer(True)
 
@@ -120,7 +117,7 @@ class Downstream(Writer, asyncio.Protocol):
             else:
                 self._await(_BODY)
         elif not self.active.request.complete:
-            self.deadline = monotonic() + self._worker.table.limits.body_timeout
+            self.deadline = monotonic() + self._shared.table.limits.body_timeout
         if self.active is not None and (reader.requests or reader.refusal is not None):
             self._hold(_HOLD_QUEUE)
         elif self._held & _HOLD_QUEUE:
@@ -128,16 +125,16 @@ class Downstream(Writer, asyncio.Protocol):
 
     def _start(self, request: Request) -> None:
         self._awaited = _IDLE
-        worker = self._worker
-        self.deadline = _FOREVER if request.complete else monotonic() + worker.table.limits.body_timeout
-        self.active = exchange = Exchange(self, worker, request)
+        shared = self._shared
+        self.deadline = _FOREVER if request.complete else monotonic() + shared.table.limits.body_timeout
+        self.active = exchange = Exchange(self, shared, request)
         exchange.start()
 
     def _await(self, what: int) -> None:
         """A part of a head or of a small body has come: from its first byte on there is a time for the rest."""
         if self._awaited != what:
             self._awaited = what
-            limits = self._worker.table.limits
+            limits = self._shared.table.limits
             self.deadline = monotonic() + (limits.header_timeout if what == _HEAD else limits.body_timeout)
 
     def _goes_before_its_end(self, request: Request) -> bool:
@@ -160,9 +157,9 @@ class Downstream(Writer, asyncio.Protocol):
         if reader.requests:
             self._start(reader.requests.popleft())
             return
-        worker = self._worker
-        worker.counters.refused(error.error)
-        self.write(error_answer(error.status, error.error, error.detail, worker.new_request_id(), close=True))
+        shared = self._shared
+        shared.counters.refused(error.error)
+        self.write(error_answer(error.status, error.error, error.detail, shared.new_request_id(), close=True))
         self._linger()
 
     def finished(self, *, keep_alive: bool) -> None:
@@ -171,7 +168,7 @@ class Downstream(Writer, asyncio.Protocol):
         reader = self._reader
         if exchange is not None and not exchange.request.complete:
             self._linger()
-        elif not keep_alive or self._worker.draining:
+        elif not keep_alive or self._shared.draining:
             self.close()
         elif reader.requests or reader.refusal is not None:
             # Not from within: many pipelined requests must not nest.
@@ -179,7 +176,7 @@ class Downstream(Writer, asyncio.Protocol):
         elif self._half_closed:
             self.close()
         else:
-            limits = self._worker.table.limits
+            limits = self._shared.table.limits
             self._awaited = _HEAD if reader.in_head else _IDLE
             self.deadline = monotonic() + (limits.header_timeout if reader.in_head else limits.idle_timeout)
 
@@ -221,7 +218,7 @@ class Downstream(Writer, asyncio.Protocol):
         elif self._lingering:
             self.close()
         elif self._held & _HOLD_UPSTREAM:
-            self.deadline = now + self._worker.table.limits.body_timeout  # it is we who do not read
+            self.deadline = now + self._shared.table.limits.body_timeout  # it is we who do not read
         elif self.active is not None or self._awaited == _BODY:
             reader.refuse(RequestTimeoutError("the request's body did not come in time"))
             self._pump()

@@ -5,26 +5,23 @@ arm can serve; the shadow never delays, fails or changes the answer; each reques
 """
 
 from time import monotonic, time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.gateway.answers import STATUS_LINES, error_answer
+from proxy.gateway.connection import Connection
 from proxy.gateway.fallback import PartialAnswer, too_unsure, why_not
 from proxy.gateway.recording import Notes
-from proxy.gateway.reply import Reply
+from proxy.gateway.reply import Client, Reply
 from proxy.gateway.request import REPLAY, Request
 from proxy.gateway.shadow import ShadowCopy
+from proxy.gateway.shared import Shared
+from proxy.gateway.table import RolloutEntry, RouteEntry, Way
 from proxy.model.errors import NoRouteError, RequestError, UpstreamError
 from proxy.model.records import Outcome
 from proxy.model.words import Arm, Failure, Fate, Mode
 from proxy.routing.decide import BUCKET_IN, NO_ROLLOUT, Decision, decide, sampled
 from proxy.routing.identity import find_key
 from proxy.telemetry.logs import access_line
-
-if TYPE_CHECKING:
-    from proxy.gateway.connection import Connection
-    from proxy.gateway.downstream import Downstream
-    from proxy.gateway.table import RolloutEntry, RouteEntry, Way
-    from proxy.gateway.worker import Worker
 
 _JOIN: Final = 32 << 10
 """A request up to this many bytes is joined into one write; of a larger one the body is written without a copy."""
@@ -35,20 +32,39 @@ class Exchange:
     """Carries `request` from its head to the answer's end. The serving arm's `Taker`."""
 
     __slots__ = (
-        "_bucket", "_chunked", "_connection", "_decision", "_down", "_escalation", "_key", "_notes", "_over", "_reply",
-        "_rollout", "_route", "_sent_at", "_stale", "_status", "_table", "_tries", "_wants_copy", "_way", "_worker",
-        "request", "started",
+        "_bucket",
+        "_chunked",
+        "_client",
+        "_connection",
+        "_decision",
+        "_escalation",
+        "_key",
+        "_notes",
+        "_over",
+        "_reply",
+        "_rollout",
+        "_route",
+        "_sent_at",
+        "_shared",
+        "_stale",
+        "_status",
+        "_table",
+        "_tries",
+        "_wants_copy",
+        "_way",
+        "request",
+        "started",
     )  # fmt: skip
 
-    _route: "RouteEntry"
-    _way: "Way"
+    _route: RouteEntry
+    _way: Way
     _decision: Decision
 
-    def __init__(self, down: "Downstream", worker: "Worker", request: Request) -> None:
-        self._down = down
-        self._worker = worker
-        self._table = worker.table
-        self._reply = Reply(down)
+    def __init__(self, client: Client, shared: Shared, request: Request) -> None:
+        self._client = client
+        self._shared = shared
+        self._table = shared.table
+        self._reply = Reply(client)
         self.request = request
         self.started = self._sent_at = monotonic()
         self._rollout: RolloutEntry | None = None
@@ -64,9 +80,9 @@ class Exchange:
 
     def start(self) -> None:
         """The request is next in its connection's order: decide and send."""
-        worker, request, table = self._worker, self.request, self._table
-        worker.inflight += 1
-        request.request_id = worker.request_id(request.request_id)
+        shared, request, table = self._shared, self.request, self._table
+        shared.inflight += 1
+        request.request_id = shared.request_id(request.request_id)
         place = table.matcher.find(request.method, request.host, request.path, request.noted)
         if place < 0:
             if request.target == b"*":
@@ -74,7 +90,7 @@ class Exchange:
             else:
                 self._answer_error(NoRouteError("no route matches this host, path and method"))
             return
-        request.trace = worker.trace(request.trace)
+        request.trace = shared.trace(request.trace)
         request.journey = self
         self._route = route = table.routes[place]
         if route.rollout is None:
@@ -83,14 +99,14 @@ class Exchange:
         else:
             self._decide(route, route.rollout)
 
-    def _decide(self, route: "RouteEntry", rollout: "RolloutEntry") -> None:
+    def _decide(self, route: RouteEntry, rollout: RolloutEntry) -> None:
         request, spec = self.request, rollout.spec
         self._rollout = rollout
         self._key = key = find_key(rollout.sources, request.noted, request.query, request.client_ip)
         if key is not None:
             self._bucket = rollout.bucket(key)
         self._decision = decision = decide(spec.weight, self._bucket, tripped=rollout.tripped)
-        self._worker.counters.decisions[route.reasons[decision.reason._value_]] += 1
+        self._shared.counters.decisions[route.reasons[decision.reason._value_]] += 1
         count = rollout.requests
         rollout.requests = count + 1
         if sampled(count, spec.record.share):
@@ -111,7 +127,7 @@ class Exchange:
         if self._wants_copy and request.complete:
             self._copy(rollout)
 
-    def _serve(self, way: "Way") -> None:
+    def _serve(self, way: Way) -> None:
         self._way = way
         way.tally.open += 1
         self._sent_at = monotonic()
@@ -122,12 +138,12 @@ class Exchange:
 
     def _ask(self, *, fresh: bool) -> None:
         if not self.request.complete:
-            self._down.hold_request(True)  # until there is a connection that the body can go to
+            self._client.hold_request(True)  # until there is a connection that the body can go to
         self._way.upstream.ask(self, fresh=fresh)
 
     # --- the copy
 
-    def _copy(self, rollout: "RolloutEntry") -> None:
+    def _copy(self, rollout: RolloutEntry) -> None:
         """Send the shadow its copy, within the bounds."""
         self._wants_copy = False
         spec, pending, size = rollout.spec.shadow, rollout.pending, self.request.size
@@ -138,29 +154,32 @@ class Exchange:
         else:
             if self._notes is not None:
                 self._notes.parts += 1
-            rollout.shadow.upstream.ask(ShadowCopy(self, rollout, recording=self._notes is not None))
+            rollout.shadow.upstream.ask(
+                ShadowCopy(self.request, rollout, self._copied, recording=self._notes is not None)
+            )
 
     def _no_copy(self, fate: Fate) -> None:
         if self._wants_copy and self._rollout is not None:
             self._wants_copy = False
             self._count_fate(self._rollout, fate)
 
-    def copied(self, rollout: "RolloutEntry", fate: Fate, agent: Outcome | None) -> None:
+    def _copied(self, fate: Fate, agent: Outcome | None) -> None:
         """The copy has met its fate."""
-        self._count_fate(rollout, fate)
+        assert self._rollout is not None  # only a rollout's request is copied
+        self._count_fate(self._rollout, fate)
         if self._notes is not None:
             self._notes.agent = agent
             self._part_done(self._notes)
 
-    def _count_fate(self, rollout: "RolloutEntry", fate: Fate) -> None:
+    def _count_fate(self, rollout: RolloutEntry, fate: Fate) -> None:
         word = fate._value_
-        self._worker.counters.fates[rollout.fates[word]] += 1
+        self._shared.counters.fates[rollout.fates[word]] += 1
         if self._notes is not None:
             self._notes.fate = word
 
     # --- the request goes out
 
-    def connected(self, connection: "Connection") -> None:
+    def connected(self, connection: Connection) -> None:
         way, request = self._way, self.request
         if self._over:
             way.upstream.release(connection, keep=True)
@@ -176,7 +195,7 @@ class Exchange:
             pieces = [b"".join(pieces)]
         connection.send(pieces, head_only=request.method == b"HEAD", complete=request.complete)
         if not request.complete:
-            self._down.hold_request(False)
+            self._client.hold_request(False)
             self._bound_body()
 
     def more(self, data: bytes) -> None:
@@ -207,7 +226,7 @@ class Exchange:
             self._copy(self._rollout)
 
     def hold(self, full: bool) -> None:
-        self._down.hold_request(full and not self.request.complete)
+        self._client.hold_request(full and not self.request.complete)
 
     def hold_answer(self, full: bool) -> None:
         """The client does not take the answer as fast as it comes, or does again."""
@@ -216,11 +235,11 @@ class Exchange:
 
     # --- the answer comes back
 
-    def interim(self, connection: "Connection") -> None:
+    def interim(self, connection: Connection) -> None:
         if not self.request.old and self._way.arm is Arm.LEGACY:
-            self._down.write(b"".join((STATUS_LINES[connection.status], *connection.lines, b"\r\n")))
+            self._client.write(b"".join((STATUS_LINES[connection.status], *connection.lines, b"\r\n")))
 
-    def answered(self, connection: "Connection") -> None:
+    def answered(self, connection: Connection) -> None:
         status = connection.status
         if status == 503 and self._may_try_again("503"):
             connection.abandon()
@@ -239,7 +258,7 @@ class Exchange:
                 reply.judged = []
         if not request.complete:
             connection.spoil()  # the rest of the request will not be sent
-        reply.head(request, connection, arm, draining=self._worker.draining)
+        reply.head(request, connection, arm, draining=self._shared.draining)
 
     def body(self, data: bytes) -> None:
         if self._notes is not None:
@@ -293,11 +312,11 @@ class Exchange:
         self._ask(fresh=True)
 
     def _count_retry(self, what: str) -> None:
-        self._worker.counters.retries[(self._way.upstream.spec.name, what)] += 1
+        self._shared.counters.retries[(self._way.upstream.spec.name, what)] += 1
 
     # --- the agent cannot
 
-    def _agent_cannot(self, connection: "Connection", rollout: "RolloutEntry") -> bool:
+    def _agent_cannot(self, connection: Connection, rollout: RolloutEntry) -> bool:
         """Whether the answer's head says that the agent could not, and legacy has taken over."""
         told = why_not(rollout, connection)
         if told is None:
@@ -310,7 +329,7 @@ class Exchange:
             connection.spoil()
         if self._notes is not None:
             self._notes.parts += 1
-            connection.taker = PartialAnswer(self, rollout, connection, failure.value, self._sent_at)
+            connection.taker = PartialAnswer(rollout, connection, self._attempted, failure.value, self._sent_at)
         else:
             connection.taker = None  # the rest is read and let go, so that the connection can be used again
         self._fall_back(failure, reason)
@@ -334,17 +353,17 @@ class Exchange:
             return False
         if self.request.whole:
             return True
-        self._worker.counters.missed[(self._route.name, "body_too_large")] += 1
+        self._shared.counters.missed[(self._route.name, "body_too_large")] += 1
         return False
 
     def _fall_back(self, failure: Failure, reason: str) -> None:
         """The same request goes to legacy, with the reason of the attempt's end."""
-        rollout, worker = self._rollout, self._worker
+        rollout, shared = self._rollout, self._shared
         assert rollout is not None  # only a rollout has an agent
-        worker.counters.fallbacks[(self._route.name, failure.value)] += 1
+        shared.counters.fallbacks[(self._route.name, failure.value)] += 1
         duration = monotonic() - self._sent_at
         self._count_outcome(rollout, self._way, duration, failed=failure is not Failure.ESCALATION, error=failure)
-        escalation = worker.new_request_id()
+        escalation = shared.new_request_id()
         self._escalation = b"x-crossfade-escalation: %b\r\nx-crossfade-escalation-reason: %b\r\n" % (
             escalation, reason.encode("latin-1", "replace"),
         )  # fmt: skip
@@ -356,7 +375,7 @@ class Exchange:
         self._stale = False
         self._serve(rollout.fallback)
 
-    def attempted(self, agent: Outcome) -> None:
+    def _attempted(self, agent: Outcome) -> None:
         """What the agent tried before legacy took over has been read."""
         if self._notes is not None:
             self._notes.agent = agent
@@ -368,9 +387,10 @@ class Exchange:
         """The client left: its upstream request is cancelled, and it counts for no arm."""
         if self._over:
             return
-        self._worker.counters.gone[(self._route.name,)] += 1
-        self._worker.inflight -= 1
+        self._shared.counters.gone[(self._route.name,)] += 1
+        self._shared.inflight -= 1
         self._over = True
+        self.request.journey = None
         self._end_early()
 
     def cut_short(self, error: RequestError) -> None:
@@ -379,7 +399,7 @@ class Exchange:
             return
         self._end_early()
         if self._reply.left:
-            self._worker.counters.refused(error.error)
+            self._shared.counters.refused(error.error)
             self._close(error.status, cut=True)
         else:
             self._reply.forget()
@@ -397,21 +417,21 @@ class Exchange:
     def _answer_error(self, error: RequestError) -> None:
         """No arm has answered: the client hears it from us."""
         request = self.request
-        if not request.complete or self._worker.draining:
+        if not request.complete or self._shared.draining:
             request.keep_alive = False
-        self._down.write(
+        self._client.write(
             error_answer(error.status, error.error, error.detail, request.request_id,
                          close=not request.keep_alive, head=request.method == b"HEAD")
         )  # fmt: skip
         if isinstance(error, UpstreamError):
             self._finish(error.status, failed=True, error=error.failure)
         else:
-            self._worker.counters.refused(error.error)
+            self._shared.counters.refused(error.error)
             self._close(error.status)
 
     def _answer_options(self) -> None:
         """`OPTIONS *` asks about us (RFC 9110, section 9.3.7)."""
-        self._down.write(STATUS_LINES[204] + b"x-request-id: " + self.request.request_id + b"\r\n\r\n")
+        self._client.write(STATUS_LINES[204] + b"x-request-id: " + self.request.request_id + b"\r\n\r\n")
         self._close(204)
 
     def _finish(self, status: int, *, failed: bool, error: Failure | None = None, cut: bool = False) -> None:
@@ -433,25 +453,26 @@ class Exchange:
             self._part_done(notes)
 
     def _count_outcome(
-        self, rollout: "RolloutEntry", way: "Way", duration: float, *, failed: bool, error: Failure | None
+        self, rollout: RolloutEntry, way: Way, duration: float, *, failed: bool, error: Failure | None
     ) -> None:
         limit = rollout.spec.slower_than
         way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)
         way.tally.open -= 1
         if way.arm is Arm.AGENT:
-            self._worker.agent_did(self._route.name, rollout, failed=failed, error=error)
+            self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
 
     def _close(self, status: int, *, cut: bool = False) -> None:
         self._over = True
-        self._worker.inflight -= 1
+        self._shared.inflight -= 1
         if self._table.access_log:
             self._log_access(status)
+        self.request.journey = None  # no circle is left: what is done goes at once, not by the collector
         if not self.request.complete:
             self._no_copy(Fate.DROPPED)
         if cut:
-            self._down.abort()
+            self._client.abort()
         else:
-            self._down.finished(keep_alive=self.request.keep_alive)
+            self._client.finished(keep_alive=self.request.keep_alive)
 
     def _part_done(self, notes: Notes) -> None:
         """One of serving, copy and partial answer is done; after the last one the record is made."""
@@ -461,7 +482,7 @@ class Exchange:
         served = (self._way.arm.value, self._way.mode.value, self._decision.reason.value)
         key_hash = self._rollout.key_hash(self._key) if self._key is not None else ""
         fields, size = notes.pack(self.request, self._route.name, key_hash, self._bucket, served)
-        self._worker.counters.record(self._route.name, fields, size)
+        self._shared.counters.record(self._route.name, fields, size)
 
     def _log_access(self, status: int) -> None:
         request, duration = self.request, monotonic() - self.started

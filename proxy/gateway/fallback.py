@@ -1,23 +1,22 @@
 """When the agent cannot: how its answer says so, and what becomes of the rest of that answer."""
 
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Final
 
 import orjson
 
+from proxy.gateway.connection import Connection
 from proxy.gateway.recording import Excerpt, outcome
+from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
+from proxy.model.records import Outcome
 from proxy.model.words import Failure
 
-if TYPE_CHECKING:
-    from proxy.gateway.connection import Connection
-    from proxy.gateway.exchange import Exchange
-    from proxy.gateway.table import RolloutEntry
-
-_LONGEST_REASON = 200
+_LONGEST_REASON: Final = 200
 
 
-def why_not(rollout: "RolloutEntry", connection: "Connection") -> tuple[Failure, str] | None:
+def why_not(rollout: RolloutEntry, connection: Connection) -> tuple[Failure, str] | None:
     """The failure and its reason that an answer's head tells, or None where the agent served."""
     for name, value in connection.noted:
         if name == rollout.escalate:
@@ -27,7 +26,7 @@ def why_not(rollout: "RolloutEntry", connection: "Connection") -> tuple[Failure,
     return None
 
 
-def too_unsure(rollout: "RolloutEntry", body: bytes) -> str | None:
+def too_unsure(rollout: RolloutEntry, body: bytes) -> str | None:
     """The reason where an answer's confidence is below the limit. An answer that tells none is taken as it is."""
     if rollout.confidence is None:
         return None
@@ -46,12 +45,12 @@ class PartialAnswer:
     It reads up to the record's limit; past it the connection is closed.
     """
 
-    __slots__ = ("_connection", "_error", "_excerpt", "_exchange", "_noted", "_rollout", "_sent_at", "_status")
+    __slots__ = ("_connection", "_done", "_error", "_excerpt", "_noted", "_rollout", "_sent_at", "_status")
 
     def __init__(
-        self, exchange: "Exchange", rollout: "RolloutEntry", connection: "Connection", error: str, sent_at: float
+        self, rollout: RolloutEntry, connection: Connection, done: Callable[[Outcome], None], error: str, sent_at: float
     ) -> None:
-        self._exchange = exchange
+        self._done = done
         self._rollout = rollout
         self._connection = connection
         self._status = connection.status
@@ -60,13 +59,13 @@ class PartialAnswer:
         self._sent_at = sent_at
         self._excerpt = Excerpt(rollout.spec.record.max_body)
 
-    def connected(self, connection: "Connection") -> None:  # noqa: ARG002  # the port has it
+    def connected(self, connection: Connection) -> None:  # noqa: ARG002  # the port has it
         raise AssertionError("it takes over a connection that is under way")
 
-    def answered(self, connection: "Connection") -> None:  # the port has it
+    def answered(self, connection: Connection) -> None:  # the port has it
         pass  # it was made of the head
 
-    def interim(self, connection: "Connection") -> None:
+    def interim(self, connection: Connection) -> None:
         pass
 
     def body(self, data: bytes) -> None:
@@ -82,9 +81,7 @@ class PartialAnswer:
 
     def ended(self) -> None:
         duration = monotonic() - self._sent_at
-        self._exchange.attempted(
-            outcome(self._rollout.spec.record, self._status, duration, self._error, self._noted, self._excerpt)
-        )
+        self._done(outcome(self._rollout.spec.record, self._status, duration, self._error, self._noted, self._excerpt))
 
     def lost(self, error: UpstreamError, *, stale: bool) -> None:  # noqa: ARG002  # the port has them
         self.ended()

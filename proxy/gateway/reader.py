@@ -5,7 +5,7 @@ under way, if any.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httptools
 
@@ -24,10 +24,8 @@ from proxy.gateway.headers import (
     without,
 )
 from proxy.gateway.request import Request
+from proxy.gateway.shared import Shared
 from proxy.model.errors import BodyTooLargeError, ClientError, RequestError
-
-if TYPE_CHECKING:
-    from proxy.gateway.worker import Worker
 
 _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 """Values of Connection that nominate no header."""
@@ -38,17 +36,38 @@ class RequestReader:
     a head has come."""
 
     __slots__ = (
-        "_client_ip", "_coding", "_connection", "_expect", "_fed", "_forwarded", "_hosts", "_kinds", "_length",
-        "_lines", "_noted", "_other", "_other_size", "_parser", "_parsing", "_request_id", "_table", "_target",
-        "_trace", "_worker", "broken", "in_head", "refusal", "requests",
+        "_client_ip",
+        "_coding",
+        "_connection",
+        "_expect",
+        "_fed",
+        "_forwarded",
+        "_hosts",
+        "_kinds",
+        "_length",
+        "_lines",
+        "_noted",
+        "_other",
+        "_other_size",
+        "_parser",
+        "_parsing",
+        "_request_id",
+        "_shared",
+        "_table",
+        "_target",
+        "_trace",
+        "broken",
+        "in_head",
+        "refusal",
+        "requests",
     )  # fmt: skip
 
-    def __init__(self, worker: "Worker", client_ip: bytes) -> None:
+    def __init__(self, shared: Shared, client_ip: bytes) -> None:
         self.requests: deque[Request] = deque()
         self.refusal: RequestError | None = None
         self.broken: Request | None = None
         self.in_head = False
-        self._worker = worker
+        self._shared = shared
         self._client_ip = client_ip
         self._forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nvia: 1.1 crossfade\r\n" % client_ip
         self._parser = httptools.HttpRequestParser(self)
@@ -84,7 +103,7 @@ class RequestReader:
     # --- the parser's side
 
     def on_message_begin(self) -> None:
-        self._table = table = self._worker.table
+        self._table = table = self._shared.table
         self._kinds = table.request_names.kinds
         self.in_head = True
         self._target = self._length = self._coding = self._connection = b""

@@ -1,12 +1,10 @@
 """What is kept of a request for its record: beginnings of bodies, allow-listed headers, never more than the bound."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from proxy.gateway.request import Request
 from proxy.model.records import Outcome, Record
-
-if TYPE_CHECKING:
-    from proxy.gateway.request import Request
-    from proxy.model.snapshot import RecordSpec, RolloutSpec
+from proxy.model.snapshot import RecordSpec, RolloutSpec
 
 Noted = list[tuple[bytes, bytes]]
 
@@ -36,7 +34,7 @@ class Excerpt:
 
 
 def outcome(
-    spec: "RecordSpec", status: int, duration: float, error: str, noted: Noted, excerpt: Excerpt | None
+    spec: RecordSpec, status: int, duration: float, error: str, noted: Noted, excerpt: Excerpt | None
 ) -> Outcome:
     """What one arm did. `status` 0, no headers and no excerpt where no answer came."""
     if excerpt is None:
@@ -44,7 +42,7 @@ def outcome(
     return Outcome(status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated)
 
 
-def allowed(spec: "RecordSpec", noted: Noted) -> tuple[tuple[str, str], ...]:
+def allowed(spec: RecordSpec, noted: Noted) -> tuple[tuple[str, str], ...]:
     """The headers that may be recorded."""
     return tuple(
         (name, value.decode("latin-1")) for raw, value in noted if (name := raw.decode("latin-1")) in spec.headers
@@ -60,7 +58,7 @@ class Notes:
 
     __slots__ = ("_excerpt", "_noted", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "spec")
 
-    def __init__(self, spec: "RolloutSpec", at: float) -> None:
+    def __init__(self, spec: RolloutSpec, at: float) -> None:
         self.spec = spec
         self.at = at
         self.first = b""
@@ -90,7 +88,7 @@ class Notes:
         """What the serving arm did, with as much of its answer as came."""
         return outcome(self.spec.record, status if self._excerpt else 0, duration, error, self._noted, self._excerpt)
 
-    def pack(self, request: "Request", route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
+    def pack(self, request: Request, route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
         tuple[tuple[Any, ...], int]
     ):  # fmt: skip
         """The record's fields for the wire, and about how many bytes they take. `served` is (arm, mode, reason)."""

@@ -1,34 +1,45 @@
 """The answer's way back to the client: its head made anew, its pieces gathered until they are worth a write."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from proxy.gateway.answers import STATUS_LINES
-from proxy.gateway.request import REPLAY
-
-if TYPE_CHECKING:
-    from proxy.gateway.connection import Connection
-    from proxy.gateway.downstream import Downstream
-    from proxy.gateway.request import Request
+from proxy.gateway.connection import Connection
+from proxy.gateway.request import REPLAY, Request
 
 _JOIN: Final = 32 << 10
 """Pieces up to this many bytes are joined into one write; larger ones are written without a copy."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
+class Client(Protocol):
+    """What an exchange asks of the connection that its request came by."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def hold_request(self, full: bool) -> None:
+        """Read no more of the request, or go on."""
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """The answer has been written."""
+
+    def abort(self) -> None:
+        """Close at once, so that what was written cannot be taken for a whole answer."""
+
+
 class Reply:
     """`left` says that something of the answer has gone to the client, so that no other answer can. An answer that is
     `judged` is held back until it is whole, as long as it is small."""
 
-    __slots__ = ("_chunked", "_down", "_pieces", "_size", "judged", "left", "sent")
+    __slots__ = ("_chunked", "_client", "_pieces", "_size", "judged", "left", "sent")
 
-    def __init__(self, down: "Downstream") -> None:
-        self._down = down
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._pieces: list[bytes] = []
         self._size = self.sent = 0
         self._chunked = self.left = False
         self.judged: list[bytes] | None = None
 
-    def head(self, request: "Request", connection: "Connection", arm: bytes, *, draining: bool) -> None:
+    def head(self, request: Request, connection: Connection, arm: bytes, *, draining: bool) -> None:
         """The head: the status, the headers that were parsed, our framing. May end the request's `keep_alive`."""
         length = connection.length
         if connection.bodiless:
@@ -74,12 +85,12 @@ class Reply:
         if not pieces:
             return
         self.left = True
-        down = self._down
+        client = self._client
         if self._size <= _JOIN:
-            down.write(b"".join(pieces))
+            client.write(b"".join(pieces))
         else:
             for piece in pieces:
-                down.write(piece)
+                client.write(piece)
         self._pieces = []
         self._size = 0
 

@@ -4,10 +4,9 @@ Its framing is made anew (RFC 9112, section 6), its headers are those that were 
 bound that its exchange sets, so that a second arm can have it too.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from proxy.gateway.table import Way
+from proxy.gateway.table import Way
 
 REPLAY = 64 << 10
 """Bytes of a body that are kept for a second try where nobody asks for more."""
@@ -83,7 +82,7 @@ class Request:
         self.chunks = []
         return first
 
-    def head(self, way: "Way", extra: bytes = b"", *, chunked: bool = False) -> bytes:
+    def head(self, way: Way, extra: bytes = b"", *, chunked: bool = False) -> bytes:
         """The head for one arm, its end included. With `chunked` the body is to follow in chunks."""
         common = self._common
         if not common or way.drops:

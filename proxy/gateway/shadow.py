@@ -3,66 +3,60 @@
 Bounded by `max_pending`, `max_pending_bytes` and `timeout`; whatever becomes of it ends in exactly one fate.
 """
 
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
+from proxy.gateway.connection import Connection
 from proxy.gateway.recording import Excerpt, outcome
+from proxy.gateway.request import Request
+from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
+from proxy.model.records import Outcome
 from proxy.model.words import Failure, Fate
-
-if TYPE_CHECKING:
-    from proxy.gateway.connection import Connection
-    from proxy.gateway.exchange import Exchange
-    from proxy.gateway.table import RolloutEntry
 
 
 class ShadowCopy:
     """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
 
     __slots__ = (
-        "_connection",
-        "_excerpt",
-        "_exchange",
-        "_noted",
-        "_over",
-        "_rollout",
-        "_sent_at",
-        "_size",
-        "_stale",
-        "_status",
-        "deadline",
+        "_connection", "_done", "_excerpt", "_noted", "_over", "_request", "_rollout", "_sent_at", "_size", "_stale",
+        "_status", "deadline",
     )  # fmt: skip
 
-    def __init__(self, exchange: "Exchange", rollout: "RolloutEntry", *, recording: bool) -> None:
-        self._exchange = exchange
+    def __init__(
+        self, request: Request, rollout: RolloutEntry, done: Callable[[Fate, Outcome | None], None], *, recording: bool
+    ) -> None:
+        """`done` is called once, with the fate and, where `recording`, with what the agent did."""
+        self._request = request
+        self._done = done
         self._rollout = rollout
         self._connection: Connection | None = None
         self._excerpt = Excerpt(rollout.spec.record.max_body) if recording else None
         self._noted: list[tuple[bytes, bytes]] = []
         self._over = self._stale = False
         self._status = 0
-        self._size = exchange.request.size
+        self._size = request.size
         self._sent_at = monotonic()
         self.deadline = self._sent_at + rollout.spec.shadow.timeout
         rollout.pending.copies.add(self)
         rollout.pending.bytes += self._size
         rollout.shadow.tally.open += 1
 
-    def connected(self, connection: "Connection") -> None:
+    def connected(self, connection: Connection) -> None:
         way = self._rollout.shadow
         if self._over:
             way.upstream.release(connection, keep=True)
             return
         self._connection = connection
-        request = self._exchange.request
+        request = self._request
         head = request.head(way)
         connection.send([b"".join((head, *request.chunks))], head_only=request.method == b"HEAD", complete=True)
 
-    def answered(self, connection: "Connection") -> None:
+    def answered(self, connection: Connection) -> None:
         self._status = connection.status
         self._noted = connection.noted
 
-    def interim(self, connection: "Connection") -> None:
+    def interim(self, connection: Connection) -> None:
         pass  # nobody to pass it on to
 
     def body(self, data: bytes) -> None:
@@ -112,4 +106,4 @@ class ShadowCopy:
         if self._excerpt is not None:
             excerpt = self._excerpt if self._status else None
             told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt)
-        self._exchange.copied(rollout, fate, told)
+        self._done(fate, told)

@@ -112,6 +112,11 @@ class Upstream:
         else:
             connection.close()
 
+    def forget(self, connection: Connection) -> None:
+        self.active.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
     def retire(self) -> None:
         """No longer in the configuration: idle connections close now, active ones when their answer has ended."""
         self.retired = True

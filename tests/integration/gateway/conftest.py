@@ -74,7 +74,6 @@ class World:
 
     human: ScriptedUpstream
     agent: ScriptedUpstream
-    worker: Worker
     port: int
     told: Told
     rollout: RolloutSpec
@@ -83,24 +82,26 @@ class World:
     agent_timeouts: Timeouts = TIMEOUTS
     extra: dict[str, Any] = field(default_factory=dict)
     number: int = 0
+    worker: Worker = field(init=False)
 
     def use(self, **changes: Any) -> None:
         """A new snapshot; changes are of the rollout."""
         self.rollout = replace(self.rollout, **changes)
+        self.worker.use(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
         self.number += 1
-        self.worker.use(
-            Snapshot(
-                number=self.number,
-                routes=(
-                    RouteSpec("refunds", MatchSpec("/refunds"), "human", self.rollout),
-                    RouteSpec("plain", MatchSpec("/plain"), "human"),
-                ),
-                upstreams=(
-                    UpstreamSpec("human", "127.0.0.1", self.human.port, timeouts=self.timeouts),
-                    UpstreamSpec("agent", "127.0.0.1", self.agent.port, timeouts=self.agent_timeouts, **self.extra),
-                ),
-                limits=self.limits,
-            )
+        return Snapshot(
+            number=self.number,
+            routes=(
+                RouteSpec("refunds", MatchSpec("/refunds"), "human", self.rollout),
+                RouteSpec("plain", MatchSpec("/plain"), "human"),
+            ),
+            upstreams=(
+                UpstreamSpec("human", "127.0.0.1", self.human.port, timeouts=self.timeouts),
+                UpstreamSpec("agent", "127.0.0.1", self.agent.port, timeouts=self.agent_timeouts, **self.extra),
+            ),
+            limits=self.limits,
         )
 
     @asynccontextmanager
@@ -143,12 +144,12 @@ async def world() -> AsyncIterator[World]:
     human, agent = ScriptedUpstream(), ScriptedUpstream()
     await human.start()
     await agent.start()
-    worker, told = Worker(FakeClock()), Told()
-    worker.link = told
+    told = Told()
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    world = World(human, agent, worker, sock.getsockname()[1], told, ROLLOUT)
-    world.use()
+    world = World(human, agent, sock.getsockname()[1], told, ROLLOUT)
+    world.worker = worker = Worker(FakeClock(), world.snapshot())
+    worker.link = told
     await worker.listen(sock)
     yield world
     await worker.drain(0.0)

@@ -225,4 +225,4 @@ async def test_a_client_that_leaves_counts_for_no_arm_and_cancels_its_request(wo
         await ended.wait()
     await until(lambda: world.counts("client_gone_total") == {("refunds",): 1})
     assert world.counts("outcomes") == {}
-    assert world.worker.inflight == 0
+    assert world.worker.shared.inflight == 0

@@ -255,7 +255,7 @@ async def test_an_answer_that_is_not_http_is_a_bad_gateway(world: World, garbage
     world.human.answers = lambda _: garbage
     said = await world.ask()
     assert said.status == 502
-    assert not world.worker.table.upstreams["human"].idle
+    assert not world.worker.shared.table.upstreams["human"].idle
 
 
 async def test_a_client_that_half_closes_still_gets_its_answer(world: World) -> None:

@@ -82,7 +82,7 @@ async def test_whatever_the_agent_does_the_answer_is_legacys(world: World, behav
         assert all(
             record.agent.truncated and len(record.agent.body or b"") == 65536 for record in records if record.agent
         )
-    pending = world.worker.table.rollouts()[0][1].pending
+    pending = world.worker.shared.table.rollouts()[0][1].pending
     assert (len(pending.copies), pending.bytes) == (0, 0)
 
 
@@ -168,7 +168,7 @@ async def test_a_client_that_leaves_in_its_body_leaves_one_fate(world: World) ->
     world.use(shadow=SHADOW_ALL)
     async with world.client() as client:
         client.send(b"POST /refunds HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" + b"x" * 1000)
-        await until(lambda: world.worker.inflight == 1)
+        await until(lambda: world.worker.shared.inflight == 1)
     await until(lambda: world.fates() == {"dropped": 1})
 
 
@@ -187,7 +187,7 @@ async def test_a_dead_agent_is_not_dialled_for_every_copy(world: World) -> None:
             await client.ask(X_User_Id="u")
     await until(lambda: world.fates() == {"failed": 50})
     world.agent.handler = refuse
-    assert world.worker.table.upstreams["agent"].refused >= 40
+    assert world.worker.shared.table.upstreams["agent"].refused >= 40
 
 
 async def test_copies_go_on_when_the_agent_is_back(world: World) -> None:

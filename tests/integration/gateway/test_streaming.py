@@ -141,7 +141,7 @@ async def stands_still(value: object) -> None:
 
 def buffered(world: World) -> int:
     """Bytes that the gateway itself holds for its peers."""
-    upstreams = world.worker.table.upstreams.values()
+    upstreams = world.worker.shared.table.upstreams.values()
     transports = [connection.transport for upstream in upstreams for connection in upstream.active]
     transports += [client.transport for client in world.worker.clients]
     return sum(transport.get_write_buffer_size() for transport in transports)

@@ -1,0 +1,81 @@
+"""What all connections of one worker share: the table they decide by, the counts, the identifiers, the breaker's trip."""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from proxy.gateway.counters import Counters
+from proxy.gateway.table import RolloutEntry, Table
+from proxy.gateway.turn import Turn
+from proxy.model.snapshot import Snapshot
+from proxy.model.words import Failure
+
+_log = structlog.get_logger()
+
+_MAX_ID: Final = 128
+_ID_BYTES: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:/+=@")
+_HEX: Final = frozenset(b"0123456789abcdef")
+
+
+class Shared:
+    """`inflight` counts the requests under way. `draining`: no connection is kept after its answer. `on_trip` is told,
+    once for each trip of a breaker, the route, its rollout and the reason."""
+
+    def __init__(self, snapshot: Snapshot, on_trip: Callable[[str, RolloutEntry, str], None]) -> None:
+        self.counters = Counters()
+        self.turn = Turn()
+        self.table = Table(snapshot, self.counters, self.turn)
+        self.inflight = 0
+        self.draining = False
+        self._on_trip = on_trip
+        self._life = os.urandom(6).hex().encode()
+        self._trace = os.urandom(8).hex().encode()
+        self._count = 0
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Decide by this snapshot from now on; requests under way keep theirs."""
+        last, self.table = self.table, Table(snapshot, self.counters, self.turn, self.table)
+        last.retire(self.table)
+
+    def new_request_id(self) -> bytes:
+        """Unique over workers and restarts: this life's random part and a count."""
+        self._count += 1
+        return b"%b-%08x" % (self._life, self._count)
+
+    def request_id(self, given: bytes) -> bytes:
+        """The client's own where it is usable, else a new one."""
+        if given and len(given) <= _MAX_ID and _ID_BYTES.issuperset(given):
+            return given
+        return self.new_request_id()
+
+    def trace(self, given: bytes) -> bytes:
+        """A traceparent (W3C Trace Context, level 1): the client's where it is well-formed, else a new sampled one."""
+        if given and _well_formed(given):
+            return given
+        self._count += 1
+        return b"00-%b%016x-%016x-01" % (self._trace, self._count, self._count)
+
+    def agent_did(self, route: str, rollout: RolloutEntry, *, failed: bool, error: Failure | None) -> None:
+        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once."""
+        reason = rollout.breaker.record(failed, error is Failure.CONNECT_FAILURE)
+        if reason is None:
+            return
+        rollout.tripped = True
+        for name, current in self.table.rollouts():  # the table may have been replaced since that request began
+            if name == route and current.breaker is rollout.breaker:
+                current.tripped = True
+        _log.warning("breaker_tripped", route=route, version=rollout.spec.version, reason=reason)
+        self._on_trip(route, rollout, reason)
+
+
+def _well_formed(given: bytes) -> bool:
+    return (
+        len(given) == 55
+        and given[:3] == b"00-"
+        and given[35:36] == given[52:53] == b"-"
+        and _HEX.issuperset(given[3:35] + given[36:52] + given[53:])
+        and bool(given[3:35].strip(b"0"))
+        and bool(given[36:52].strip(b"0"))
+    )
