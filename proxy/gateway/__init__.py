@@ -1,6 +1,7 @@
 """The data plane: one worker process.
 
 Bytes come in at `downstream`, a client's connection, and become a `request`. An `exchange` carries it through decision,
-`upstream` (pooled connections), `fallback` and answer, by the `table` that the last snapshot made; `shadow` carries the
-copy. `counters` counts, `recording` keeps excerpts, `link` reports to the control process. `worker` holds it together.
+`upstream` (pooled `connection`s), `fallback` and `reply`, by the `table` that the last snapshot made; `shadow` carries
+the copy. `counters` counts, `recording` keeps excerpts, `link` reports to the control process, `turn` gathers writes.
+`shared` is what all connections share, `worker` holds it all together.
 """

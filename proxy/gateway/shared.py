@@ -1,4 +1,4 @@
-"""What all connections of one worker share: the table they decide by, the counts, the identifiers, the breaker's trip."""
+"""What all connections of one worker share: the table they decide by, counts, identifiers, the breaker's trip."""
 
 import os
 from collections.abc import Callable
