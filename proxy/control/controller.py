@@ -142,6 +142,8 @@ class Controller:
                     self._hold(course, error)
         for name in self.loaded.routes.keys() - loaded.routes.keys():
             self._metrics.remove_route(name)
+        for name in self.courses.keys() - loaded.plans.keys():
+            self._metrics.remove_rollout(name)
         self.courses = {name: fresh.get(name) or self.courses[name] for name in loaded.plans}
         self.loaded = loaded
         self._speak()

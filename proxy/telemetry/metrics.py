@@ -129,6 +129,10 @@ class Metrics:
         for reason in ROLLBACK_REASONS:
             self._count(ROLLBACKS, (route, reason), 0)  # so that the first rollback shows as an increase
 
+    def remove_rollout(self, route: str) -> None:
+        """The route has no rollout any more; its requests go on being counted."""
+        self._drop_route(self._gauges, route)
+
     def remove_route(self, route: str) -> None:
         """The configuration no longer has this route, so none of its series is shown any more."""
         self._drop_route(self._counters, route)

@@ -235,6 +235,15 @@ def test_a_removed_route_takes_its_series_along_and_leaves_the_others(metrics: M
     assert {s.labels["route"] for s in samples(metrics) if "route" in s.labels} == {"refunds"}
 
 
+def test_a_route_without_its_rollout_goes_on_being_counted(metrics: Metrics) -> None:
+    metrics.absorb(Tick("w1-a", 1, 0.0, counters={"requests_total": {REFUND: 1}}))
+    metrics.set_rollout("refunds", 5.0, Phase.PROGRESSING)
+    metrics.set_agreement("refunds", 0.9, 0.8)
+    metrics.remove_rollout("refunds")
+    assert requests(metrics) == {REFUND: 1}
+    assert not [s for s in samples(metrics) if "rollout_" in s.name or "agreement" in s.name]
+
+
 def test_reloads_are_counted_from_zero_and_the_last_one_shows(metrics: Metrics) -> None:
     assert read(metrics)["crossfade_config_reloads_total", ("failure",)] == 0
     metrics.reload_result(True)
