@@ -287,7 +287,8 @@ class Course:
         self.state, self._saved_soak = state, state.soaked
         self._metrics.set_rollout(state.route, state.weight / 1000, state.phase)
         if event is not None:
-            _log.info(
+            say = _log.warning if state.phase is Phase.DEGRADED else _log.info
+            say(
                 "rollout_moved",
                 route=state.route,
                 version=state.version,

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - a worker gets the present snapshot when it has said who it is, and each later one at once;
-- a worker's ticks are handled one after the other, in their order, and acknowledged only when they are kept;
+- a worker's ticks are taken when they arrive, so that their counts are known at once, and acknowledged in their order,
+  each only when it is kept;
 - a trip waits for nothing, not even for a tick before it;
 - a worker that breaks the protocol, sends more than the window allows, or does not read, is cut off. It loses nothing:
   it comes back and sends again what was not acknowledged.
@@ -34,8 +35,9 @@ _READ: Final = 256 << 10
 
 
 class Hub:
-    """`on_tick` gets a tick and whether it is of the worker's present life; it returns once the tick is kept, and
-    raises nothing. `on_trip` and `on_gone`, which gets the source of a worker that is gone, return at once."""
+    """`on_tick` gets a tick and whether it is of the worker's present life. It is begun for the ticks in their order,
+    returns once the tick is kept, and raises nothing. `on_trip` and `on_gone`, which gets the source of a worker that
+    is gone, return at once."""
 
     def __init__(
         self,
@@ -116,32 +118,34 @@ class Hub:
             writer.close()
 
     async def _listen(self, frames: AsyncIterator[tuple[str, Any]], writer: asyncio.StreamWriter, source: str) -> None:
-        """Read until the worker is gone; its ticks are handled by a task beside, so that a trip overtakes them."""
-        ticks: asyncio.Queue[Any] = asyncio.Queue(link.WINDOW)
-        keeping = spawn(self._keep(ticks, writer, source), "hub ticks")
+        """Read until the worker is gone. Acknowledging is a task beside: nothing waits for a tick being kept."""
+        taken: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue(link.WINDOW)
+        acknowledging = spawn(self._acknowledge(taken, writer), "hub acknowledgements")
         try:
             async for kind, payload in frames:
                 match kind:
-                    case link.TICK if not ticks.full():
-                        ticks.put_nowait(payload)
+                    case link.TICK if not taken.full():
+                        taken.put_nowait(spawn(self._take(payload, source), "hub tick"))
                     case link.TRIP:
                         self._on_trip(Trip(*payload))
                     case _:
                         raise FrameError(f"{kind!r} is not for us, or too early")
         finally:
-            await stop(keeping)
+            await stop(acknowledging, *(taken.get_nowait() for _ in range(taken.qsize())))
 
-    async def _keep(self, ticks: asyncio.Queue[Any], writer: asyncio.StreamWriter, source: str) -> None:
-        """A tick that cannot be read is acknowledged all the same: it would come again for ever."""
+    async def _take(self, payload: Any, source: str) -> None:
+        """A tick that cannot be read counts as taken: it would come again for ever."""
+        try:
+            tick = from_wire(payload)
+        except (ValueError, TypeError) as error:
+            _log.error("tick_unreadable", problem=str(error))
+        else:
+            await self._on_tick(tick, tick.source == source)
+
+    async def _acknowledge(self, taken: asyncio.Queue[asyncio.Task[None]], writer: asyncio.StreamWriter) -> None:
         kept = 0
         while True:
-            payload = await ticks.get()
-            try:
-                tick = from_wire(payload)
-            except (ValueError, TypeError) as error:
-                _log.error("tick_unreadable", problem=str(error))
-            else:
-                await self._on_tick(tick, tick.source == source)
+            await (await taken.get())
             kept += 1
             if writer.transport.is_closing():
                 return
