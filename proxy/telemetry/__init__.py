@@ -1,5 +1,6 @@
 """What Crossfade says of itself.
 
-`metrics` (added up over the workers, for Prometheus), `logs` (one JSON line per event), `tasks` (background tasks whose
-errors are logged), `clock` (the real one).
+`metrics` (added up over the workers; `exposition` puts them into Prometheus's families), `logs` (one JSON line for each
+event; `masking` takes the secrets out), `tasks` (background tasks whose errors are logged), `life` (what a process and
+its supervisor tell each other), `clock` (the real one, and how times are written).
 """
