@@ -51,12 +51,18 @@ class Hub:
         self._snapshot = b""
         self._server: asyncio.Server | None = None
         self._workers: dict[asyncio.StreamWriter, Hello] = {}
+        self._serving: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def workers(self) -> list[Hello]:
         """Those that are connected now."""
         return list(self._workers.values())
+
+    @property
+    def serving(self) -> int:
+        """How many of them accept requests. A worker connects before it does, and reports only once it does."""
+        return len(self._serving)
 
     async def start(self) -> None:
         """Listen, once there is a snapshot to give; only this user may connect. OSError where it cannot be."""
@@ -113,6 +119,7 @@ class Hub:
             _log.warning("connection_closed", problem=str(error) or type(error).__name__)
         finally:
             gone = self._workers.pop(writer, None)
+            self._serving.discard(writer)
             if gone is not None:
                 self._on_gone(gone.source)
             writer.close()
@@ -125,6 +132,7 @@ class Hub:
             async for kind, payload in frames:
                 match kind:
                     case link.TICK if not taken.full():
+                        self._serving.add(writer)
                         taken.put_nowait(spawn(self._take(payload, source), "hub tick"))
                     case link.TRIP:
                         self._on_trip(Trip(*payload))

@@ -17,7 +17,7 @@ from proxy.telemetry.clock import rfc3339
 
 
 class ControlOperations:
-    """`workers` tells how many are connected."""
+    """`workers` tells how many accept requests."""
 
     def __init__(self, controller: Controller, reloader: Reloader, workers: Callable[[], int]) -> None:
         self._controller, self._reloader, self._workers = controller, reloader, workers
@@ -41,7 +41,7 @@ class ControlOperations:
         return masked(self._controller.loaded.config)
 
     def unready(self) -> list[str]:
-        return [] if self._workers() else ["no worker is connected"]
+        return [] if self._workers() else ["no worker accepts requests"]
 
     def _document(self, route: Route) -> dict[str, Any]:
         course = self._controller.courses.get(route.name)

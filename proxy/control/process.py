@@ -81,7 +81,7 @@ class Control:
         )
         self.recorder.set_rules(start.loaded.rules)
         self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
-        self.operations = ControlOperations(self.controller, self.reloader, lambda: len(self.hub.workers))
+        self.operations = ControlOperations(self.controller, self.reloader, lambda: self.hub.serving)
 
     async def take(self, tick: Tick, live: bool) -> None:
         """A tick on its way from a worker: into the metrics, to the guards, to the store. Raises nothing: a tick that

@@ -140,6 +140,17 @@ async def test_every_worker_gets_it(desk: Desk, tmp_path: Path) -> None:
         await two.numbered(2)
 
 
+async def test_a_worker_serves_from_its_first_report_to_its_end(desk: Desk, tmp_path: Path) -> None:
+    async with worker_on(desk, tmp_path) as worker:
+        assert (len(desk.hub.workers), desk.hub.serving) == (1, 0)
+        worker.count()
+        await desk.until(lambda: desk.total == 1)
+        assert desk.hub.serving == 1
+    async with asyncio.timeout(10):
+        while desk.hub.serving:
+            await asyncio.sleep(0.005)
+
+
 async def test_without_a_control_process_it_says_so_and_connects_when_there_is_one(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "link.sock")
     worker = Worker(desk.path, tmp_path / "worker-1")

@@ -101,7 +101,7 @@ async def test_reload_says_what_it_did(scene: Scene) -> None:
 async def test_it_is_ready_when_there_is_a_worker(scene: Scene) -> None:
     assert scene.operations.unready() == []
     scene.workers = 0
-    assert scene.operations.unready() == ["no worker is connected"]
+    assert scene.operations.unready() == ["no worker accepts requests"]
 
 
 async def test_the_configuration_is_that_which_runs(scene: Scene) -> None:
