@@ -132,8 +132,7 @@ class Hub:
             async for kind, payload in frames:
                 match kind:
                     case link.TICK if not taken.full():
-                        self._serving.add(writer)
-                        taken.put_nowait(spawn(self._take(payload, source), "hub tick"))
+                        taken.put_nowait(spawn(self._take(payload, source, writer), "hub tick"))
                     case link.TRIP:
                         self._on_trip(Trip(*payload))
                     case _:
@@ -141,14 +140,17 @@ class Hub:
         finally:
             await stop(acknowledging, *(taken.get_nowait() for _ in range(taken.qsize())))
 
-    async def _take(self, payload: Any, source: str) -> None:
+    async def _take(self, payload: Any, source: str, writer: asyncio.StreamWriter) -> None:
         """A tick that cannot be read counts as taken: it would come again for ever."""
         try:
             tick = from_wire(payload)
         except (ValueError, TypeError) as error:
             _log.error("tick_unreadable", problem=str(error))
-        else:
-            await self._on_tick(tick, tick.source == source)
+            return
+        live = tick.source == source
+        if live:  # what an earlier life left comes already before the worker accepts requests
+            self._serving.add(writer)
+        await self._on_tick(tick, live)
 
     async def _acknowledge(self, taken: asyncio.Queue[asyncio.Task[None]], writer: asyncio.StreamWriter) -> None:
         kept = 0

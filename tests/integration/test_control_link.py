@@ -239,8 +239,11 @@ async def test_a_killed_workers_ticks_are_sent_by_the_next_one_in_its_place(desk
     await first.link.close(0.0)
     await desk.restart(snapshot(1))
     async with worker_on(desk, tmp_path) as second:
+        await desk.until(lambda: desk.total == 7)
+        assert desk.hub.serving == 0
         second.count(1)
         await desk.until(lambda: desk.total == 8)
+        assert desk.hub.serving == 1
     assert [(tick.source, live) for tick, live in desk.ticks] == [
         (first.link.source, False),
         (second.link.source, True),
