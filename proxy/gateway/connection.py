@@ -8,7 +8,7 @@ byte of an answer is stale: its taker is told so and may send again on a fresh o
 import asyncio
 import socket
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import httptools
 
@@ -25,9 +25,14 @@ _MAX_UNWANTED: Final = 256 << 10
 _FOREVER: Final = float("inf")
 
 
-class Taker(Protocol):
+class Taker:
     """Whoever asked: gets the answer piece by piece. Within one read from the upstream come any of `answered`, `body`,
-    then one of `ended`, `lost` or `flush`."""
+    then one of `ended`, `lost` or `flush`.
+
+    A base class and not a protocol, as `Pool` is: compiled, a call through it is a virtual call, not a look-up by name.
+    """
+
+    __slots__ = ()
 
     def connected(self, connection: "Connection") -> None:
         """The connection is this taker's now: write the request."""
@@ -38,7 +43,8 @@ class Taker(Protocol):
     def interim(self, connection: "Connection") -> None:
         """A 1xx answer other than 100 and 101."""
 
-    def body(self, data: bytes) -> None: ...
+    def body(self, data: bytes) -> None:
+        """More of the answer's body."""
 
     def flush(self) -> None:
         """This read's pieces are all there; more of the answer is to come."""
@@ -53,14 +59,20 @@ class Taker(Protocol):
         """The request's way is full (True) or has room again (False)."""
 
 
-class Pool(Protocol):
-    """What a connection asks of its upstream."""
+class Pool:
+    """What a connection asks of its upstream. `durations` are seconds to the heads of answers, since the last tick;
+    `strays` counts connections that sent bytes nobody had asked for."""
 
-    spec: UpstreamSpec
-    names: Names
-    turn: Turn
-    durations: list[float]
-    strays: int
+    __slots__ = ("durations", "idle_timeout", "names", "response_timeout", "spec", "strays", "turn")
+
+    def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn) -> None:
+        self.spec = spec
+        self.names = names
+        self.turn = turn
+        self.response_timeout = spec.timeouts.response
+        self.idle_timeout = spec.timeouts.idle
+        self.durations: list[float] = []
+        self.strays = 0
 
     def release(self, connection: "Connection", *, keep: bool) -> None:
         """Its answer has ended: back among the idle ones, or closed."""
@@ -69,7 +81,7 @@ class Pool(Protocol):
         """It is closed, or about to be."""
 
 
-class Connection(Writer, asyncio.Protocol):
+class Connection(Writer):
     """`deadline` is when the sweep ends it (monotonic seconds). Of the answer under way a taker finds `status`,
     `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
 
@@ -106,14 +118,14 @@ class Connection(Writer, asyncio.Protocol):
         self.head_only = head_only
         now = monotonic()
         self._sent_at = now
-        self.deadline = now + self.upstream.spec.timeouts.response if complete else _FOREVER
+        self.deadline = now + self.upstream.response_timeout if complete else _FOREVER
         for piece in pieces:
             self.write(piece)
 
     def sent_all(self) -> None:
         """The request is whole: the time to answer starts."""
         self._complete = True
-        self.deadline = monotonic() + self.upstream.spec.timeouts.response
+        self.deadline = monotonic() + self.upstream.response_timeout
 
     def spoil(self) -> None:
         """It must not be used again: the request that is under way on it will not become whole."""
@@ -128,7 +140,7 @@ class Connection(Writer, asyncio.Protocol):
             self.deadline = _FOREVER
             self.transport.pause_reading()
         else:
-            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+            self.deadline = monotonic() + self.upstream.idle_timeout
             self.transport.resume_reading()
 
     def abandon(self) -> None:
@@ -184,7 +196,7 @@ class Connection(Writer, asyncio.Protocol):
         if self._done:
             self._finish()
         elif self._head_done:
-            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+            self.deadline = monotonic() + self.upstream.idle_timeout
             if self.taker is not None:
                 self.taker.flush()
             elif self._fed > _MAX_UNWANTED:
@@ -223,7 +235,7 @@ class Connection(Writer, asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if not self._complete:
-            self.deadline = monotonic() + self.upstream.spec.timeouts.idle
+            self.deadline = monotonic() + self.upstream.idle_timeout
         if self.taker is not None:
             self.taker.hold(True)
 

@@ -13,9 +13,9 @@ from typing import Final
 from proxy.gateway.answers import CONTINUE, error_answer
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.reader import RequestReader
+from proxy.gateway.reply import Client
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
-from proxy.gateway.turn import Writer
 from proxy.model.errors import RequestError, RequestTimeoutError
 
 _WRITE_HIGH: Final = 128 << 10
@@ -32,7 +32,7 @@ _HEAD: Final = 1
 _BODY: Final = 2
 
 
-class Downstream(Writer, asyncio.Protocol):
+class Downstream(Client):
     """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited."""
 
     __slots__ = (

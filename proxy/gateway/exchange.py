@@ -8,7 +8,7 @@ from time import monotonic, time
 from typing import Final
 
 from proxy.gateway.answers import STATUS_LINES, error_answer
-from proxy.gateway.connection import Connection
+from proxy.gateway.connection import Connection, Taker
 from proxy.gateway.fallback import PartialAnswer, too_unsure, why_not
 from proxy.gateway.recording import Notes
 from proxy.gateway.reply import Client, Reply
@@ -17,8 +17,8 @@ from proxy.gateway.shadow import ShadowCopy
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry, RouteEntry, Way
 from proxy.model.errors import NoRouteError, RequestError, UpstreamError
-from proxy.model.records import Outcome
-from proxy.model.words import Arm, Failure, Fate, Mode
+from proxy.model.records import OutcomeFields
+from proxy.model.words import Failure, Fate, Mode
 from proxy.routing.decide import BUCKET_IN, NO_ROLLOUT, Decision, decide, sampled
 from proxy.routing.identity import find_key
 from proxy.telemetry.logs import access_line
@@ -28,7 +28,7 @@ _JOIN: Final = 32 << 10
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Exchange:
+class Exchange(Taker):
     """Carries `request` from its head to the answer's end. The serving arm's `Taker`."""
 
     __slots__ = (
@@ -105,18 +105,18 @@ class Exchange:
         self._key = key = find_key(rollout.sources, request.noted, request.query, request.client_ip)
         if key is not None:
             self._bucket = rollout.bucket(key)
-        self._decision = decision = decide(spec.weight, self._bucket, tripped=rollout.tripped)
+        self._decision = decision = decide(rollout.weight, self._bucket, tripped=rollout.tripped)
         self._shared.counters.decisions[route.reasons[decision.reason._value_]] += 1
         count = rollout.requests
         rollout.requests = count + 1
-        if sampled(count, spec.record.share):
+        if sampled(count, rollout.record_share):
             self._notes = Notes(spec, time())
         if decision is BUCKET_IN:
             request.keep_limit = max(REPLAY, spec.fallback.max_body)
             self._count_fate(rollout, Fate.SAMPLED_OUT)
             self._serve(rollout.canary)
             return
-        if not sampled(count, spec.shadow.share):
+        if not sampled(count, rollout.shadow_share):
             self._count_fate(rollout, Fate.SAMPLED_OUT)
         elif max(request.length, request.size) > spec.shadow.max_body:
             self._count_fate(rollout, Fate.OVERSIZED)
@@ -132,7 +132,7 @@ class Exchange:
         way.tally.open += 1
         self._sent_at = monotonic()
         upstream = way.upstream
-        if upstream.spec.retry.attempts:
+        if upstream.retries:
             upstream.earn_retry()
         self._ask(fresh=False)
 
@@ -163,7 +163,7 @@ class Exchange:
             self._wants_copy = False
             self._count_fate(self._rollout, fate)
 
-    def _copied(self, fate: Fate, agent: Outcome | None) -> None:
+    def _copied(self, fate: Fate, agent: OutcomeFields | None) -> None:
         """The copy has met its fate."""
         assert self._rollout is not None  # only a rollout's request is copied
         self._count_fate(self._rollout, fate)
@@ -236,7 +236,7 @@ class Exchange:
     # --- the answer comes back
 
     def interim(self, connection: Connection) -> None:
-        if not self.request.old and self._way.arm is Arm.LEGACY:
+        if not self.request.old and not self._way.agent:
             self._client.write(b"".join((STATUS_LINES[connection.status], *connection.lines, b"\r\n")))
 
     def answered(self, connection: Connection) -> None:
@@ -250,7 +250,7 @@ class Exchange:
             self._notes.answer(connection.noted)
         self._status = status
         request, reply, arm = self.request, self._reply, b"legacy"
-        if self._way.arm is Arm.AGENT and (rollout := self._rollout) is not None:
+        if self._way.agent and (rollout := self._rollout) is not None:
             if self._agent_cannot(connection, rollout):
                 return
             arm = b"agent"
@@ -294,7 +294,7 @@ class Exchange:
             self._ask(fresh=True)
         elif failure is Failure.CONNECT_FAILURE and self._may_try_again(failure.value):
             self._again(failure.value)
-        elif self._way.arm is Arm.AGENT and self._can_fall_back(failure):
+        elif self._way.agent and self._can_fall_back(failure):
             self._fall_back(failure, failure.value)
         else:
             self._answer_error(error)
@@ -375,7 +375,7 @@ class Exchange:
         self._stale = False
         self._serve(rollout.fallback)
 
-    def _attempted(self, agent: Outcome) -> None:
+    def _attempted(self, agent: OutcomeFields) -> None:
         """What the agent tried before legacy took over has been read."""
         if self._notes is not None:
             self._notes.agent = agent
@@ -446,7 +446,7 @@ class Exchange:
         self._close(status, cut=cut)
         if notes is not None:
             told = notes.outcome(status, now - self._sent_at, error.value if error is not None else "")
-            if way.arm is Arm.AGENT:
+            if way.agent:
                 notes.agent = told
             else:
                 notes.legacy = told
@@ -455,10 +455,10 @@ class Exchange:
     def _count_outcome(
         self, rollout: RolloutEntry, way: Way, duration: float, *, failed: bool, error: Failure | None
     ) -> None:
-        limit = rollout.spec.slower_than
+        limit = rollout.slower_than
         way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)
         way.tally.open -= 1
-        if way.arm is Arm.AGENT:
+        if way.agent:
             self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
 
     def _close(self, status: int, *, cut: bool = False) -> None:

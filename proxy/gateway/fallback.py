@@ -6,11 +6,11 @@ from typing import Final
 
 import orjson
 
-from proxy.gateway.connection import Connection
+from proxy.gateway.connection import Connection, Taker
 from proxy.gateway.recording import Excerpt, outcome
 from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
-from proxy.model.records import Outcome
+from proxy.model.records import OutcomeFields
 from proxy.model.words import Failure
 
 _LONGEST_REASON: Final = 200
@@ -39,7 +39,7 @@ def too_unsure(rollout: RolloutEntry, body: bytes) -> str | None:
     return f"confidence {value:g}" if value < rollout.spec.escalate.confidence_below else None
 
 
-class PartialAnswer:
+class PartialAnswer(Taker):
     """A `Taker` that reads the rest of an answer which nobody gets, for the record: what the agent tried.
 
     It reads up to the record's limit; past it the connection is closed.
@@ -48,7 +48,12 @@ class PartialAnswer:
     __slots__ = ("_connection", "_done", "_error", "_excerpt", "_noted", "_rollout", "_sent_at", "_status")
 
     def __init__(
-        self, rollout: RolloutEntry, connection: Connection, done: Callable[[Outcome], None], error: str, sent_at: float
+        self,
+        rollout: RolloutEntry,
+        connection: Connection,
+        done: Callable[[OutcomeFields], None],
+        error: str,
+        sent_at: float,
     ) -> None:
         self._done = done
         self._rollout = rollout

@@ -75,7 +75,7 @@ class RequestReader:
         self._fed = 0
 
     def feed(self, data: bytes) -> None:
-        while data and self.refusal is None:
+        while data and not self._refused():
             self._fed = self._fed + len(data) if self.in_head else len(data)
             try:
                 self._parser.feed_data(data)
@@ -86,13 +86,17 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError as error:
                 data = b""
-                if self.refusal is None:
+                if not self._refused():
                     self.refuse(_not_http(error))
-        if self.in_head and self.refusal is None:
+        if self.in_head and not self._refused():
             try:
                 head.check_unfinished(len(self._target), self._fed, self._table.limits)
             except RequestError as error:
                 self.refuse(error)
+
+    def _refused(self) -> bool:
+        # Asked by a method: the parser's callbacks set it, which a type checker, and so mypyc, would not believe.
+        return self.refusal is not None
 
     def refuse(self, error: RequestError) -> None:
         """Read nothing more."""
@@ -162,7 +166,9 @@ class RequestReader:
         """The request that the head makes. Raises what is wrong with it."""
         parser, limits, lines, noted = self._parser, self._table.limits, self._lines, self._noted
         method = parser.get_method()
-        version = parser.get_http_version()
+        keep_alive = parser.should_keep_alive()
+        # Kept alive without a word about it means HTTP/1.1, and asking the parser makes a string each time.
+        version = "1.1" if keep_alive and not self._connection else parser.get_http_version()
         old = version != "1.1" and head.is_old(version)
         head.check_method(method)
         if self._fed > limits.max_header_bytes or len(lines) > limits.max_headers:
@@ -178,7 +184,7 @@ class RequestReader:
         request = Request(method, target, host, lines, noted, length, self._client_ip, self._forwarded)
         request.request_id = self._request_id
         request.trace = self._trace
-        request.keep_alive = parser.should_keep_alive()
+        request.keep_alive = keep_alive
         request.old = old
         if self._expect:
             head.check_expectation(self._expect)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from proxy.gateway.request import Request
-from proxy.model.records import Outcome, Record
+from proxy.model.records import OutcomeFields
 from proxy.model.snapshot import RecordSpec, RolloutSpec
 
 Noted = list[tuple[bytes, bytes]]
@@ -35,18 +35,20 @@ class Excerpt:
 
 def outcome(
     spec: RecordSpec, status: int, duration: float, error: str, noted: Noted, excerpt: Excerpt | None
-) -> Outcome:
-    """What one arm did. `status` 0, no headers and no excerpt where no answer came."""
+) -> OutcomeFields:
+    """What one arm did, in the order of `proxy.model.records.Outcome`: a plain tuple, since one is made for each arm of
+    each request. `status` 0, no headers and no excerpt where no answer came."""
     if excerpt is None:
-        return Outcome(status, duration, error)
-    return Outcome(status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated)
+        return (status, duration, error, (), None, False)
+    return (status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated)
 
 
 def allowed(spec: RecordSpec, noted: Noted) -> tuple[tuple[str, str], ...]:
     """The headers that may be recorded."""
-    return tuple(
-        (name, value.decode("latin-1")) for raw, value in noted if (name := raw.decode("latin-1")) in spec.headers
-    )
+    if not noted:
+        return ()
+    names = spec.headers
+    return tuple([(name, value.decode("latin-1")) for raw, value in noted if (name := raw.decode("latin-1")) in names])
 
 
 class Notes:
@@ -64,8 +66,8 @@ class Notes:
         self.first = b""
         self.fate = ""
         self.parts = 1
-        self.legacy: Outcome | None = None
-        self.agent: Outcome | None = None
+        self.legacy: OutcomeFields | None = None
+        self.agent: OutcomeFields | None = None
         self.escalation: tuple[str, str] | None = None
         self._noted: Noted = []
         self._excerpt: Excerpt | None = None
@@ -84,24 +86,30 @@ class Notes:
         self._noted = []
         self._excerpt = None
 
-    def outcome(self, status: int, duration: float, error: str) -> Outcome:
+    def outcome(self, status: int, duration: float, error: str) -> OutcomeFields:
         """What the serving arm did, with as much of its answer as came."""
         return outcome(self.spec.record, status if self._excerpt else 0, duration, error, self._noted, self._excerpt)
 
     def pack(self, request: Request, route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
         tuple[tuple[Any, ...], int]
     ):  # fmt: skip
-        """The record's fields for the wire, and about how many bytes they take. `served` is (arm, mode, reason)."""
-        spec, limit = self.spec, self.spec.record.max_body
+        """The record's fields in the order of `proxy.model.records.Record`, and about how many bytes they take.
+        `served` is (arm, mode, reason)."""
+        spec, limit, legacy, agent = self.spec, self.spec.record.max_body, self.legacy, self.agent
         body = b"".join(request.chunks) if request.whole else self.first
         truncated = not request.whole or len(body) > limit
-        fields = Record(
+        if truncated:
+            body = body[:limit]
+        arm, mode, reason = served
+        fields = (
             request.request_id.decode("latin-1"), request.trace[3:35].decode("latin-1"), route, spec.version,
             spec.stage, spec.epoch, self.at, request.method.decode("latin-1"), request.path.decode("latin-1"), key_hash,
-            -1 if bucket is None else bucket, *served, self.fate, allowed(spec.record, request.noted),
-            body[:limit] if truncated else body, truncated, self.legacy, self.agent, self.escalation,
+            -1 if bucket is None else bucket, arm, mode, reason, self.fate, allowed(spec.record, request.noted),
+            body, truncated, legacy, agent, self.escalation,
         )  # fmt: skip
-        size = 400 + len(fields.body or b"")
-        for arm in (fields.legacy, fields.agent):
-            size += len(arm.body or b"") if arm is not None else 0
+        size = 400 + len(body)
+        if legacy is not None:
+            size += len(legacy[4] or b"")
+        if agent is not None:
+            size += len(agent[4] or b"")
         return fields, size

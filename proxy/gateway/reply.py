@@ -1,20 +1,21 @@
 """The answer's way back to the client: its head made anew, its pieces gathered until they are worth a write."""
 
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.gateway.answers import STATUS_LINES
 from proxy.gateway.connection import Connection
 from proxy.gateway.request import REPLAY, Request
+from proxy.gateway.turn import Writer
 
 _JOIN: Final = 32 << 10
 """Pieces up to this many bytes are joined into one write; larger ones are written without a copy."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Client(Protocol):
+class Client(Writer):
     """What an exchange asks of the connection that its request came by."""
 
-    def write(self, data: bytes) -> None: ...
+    __slots__ = ()
 
     def hold_request(self, full: bool) -> None:
         """Read no more of the request, or go on."""

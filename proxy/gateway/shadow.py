@@ -6,16 +6,16 @@ Bounded by `max_pending`, `max_pending_bytes` and `timeout`; whatever becomes of
 from collections.abc import Callable
 from time import monotonic
 
-from proxy.gateway.connection import Connection
+from proxy.gateway.connection import Connection, Taker
 from proxy.gateway.recording import Excerpt, outcome
 from proxy.gateway.request import Request
 from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
-from proxy.model.records import Outcome
+from proxy.model.records import OutcomeFields
 from proxy.model.words import Failure, Fate
 
 
-class ShadowCopy:
+class ShadowCopy(Taker):
     """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
 
     __slots__ = (
@@ -24,7 +24,12 @@ class ShadowCopy:
     )  # fmt: skip
 
     def __init__(
-        self, request: Request, rollout: RolloutEntry, done: Callable[[Fate, Outcome | None], None], *, recording: bool
+        self,
+        request: Request,
+        rollout: RolloutEntry,
+        done: Callable[[Fate, OutcomeFields | None], None],
+        *,
+        recording: bool,
     ) -> None:
         """`done` is called once, with the fate and, where `recording`, with what the agent did."""
         self._request = request
@@ -100,7 +105,7 @@ class ShadowCopy:
         tally.open -= 1
         if self._status:
             tally.answered(self._status, duration)
-        limit = rollout.spec.slower_than
+        limit = rollout.slower_than
         tally.outcome(failed=failed, slow=bool(limit) and duration > limit)
         told = None
         if self._excerpt is not None:

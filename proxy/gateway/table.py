@@ -23,11 +23,12 @@ from proxy.routing.match import Matcher
 class Way:
     """One arm in one mode on one route: where a request goes, what is said to it on top, where it is counted."""
 
-    __slots__ = ("arm", "drops", "host", "mode", "says", "tally", "upstream")
+    __slots__ = ("agent", "arm", "drops", "host", "mode", "says", "tally", "upstream")
 
     def __init__(self, route: str, arm: Arm, mode: Mode, upstream: Upstream, tally: Tally) -> None:
         spec = upstream.spec
         self.arm = arm
+        self.agent = arm is Arm.AGENT
         self.mode = mode
         self.upstream = upstream
         self.tally = tally
@@ -53,10 +54,15 @@ class RolloutEntry:
     """A rollout ready for decisions. `requests` numbers them for sampling."""
 
     __slots__ = ("breaker", "bucket", "canary", "confidence", "escalate", "fallback", "fates", "key_hash", "legacy",
-                 "pending", "requests", "shadow", "sources", "spec", "tripped")  # fmt: skip
+                 "pending", "record_share", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec",
+                 "tripped", "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
+        self.weight = spec.weight
+        self.record_share = spec.record.share
+        self.shadow_share = spec.shadow.share
+        self.slower_than = spec.slower_than
         evidence = (name, spec.version, spec.stage, str(spec.epoch))
 
         def way(arm: Arm, mode: Mode, upstream: Upstream) -> Way:

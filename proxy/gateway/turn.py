@@ -8,6 +8,7 @@ connections. With one event in the turn nothing waits.
 
 import asyncio
 from asyncio import Transport
+from collections.abc import Callable
 from typing import Final
 
 _JOIN: Final = 32 << 10
@@ -46,15 +47,16 @@ class Writer:
 class Turn:
     """Who has something to write in this turn of the loop."""
 
-    __slots__ = ("_loop", "_writers")
+    __slots__ = ("_at_end", "_loop", "_writers")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._writers: list[Writer] = []
+        self._at_end: Callable[[], None] = self._end
 
     def add(self, writer: Writer) -> None:
         if not self._writers:
-            self._loop.call_soon(self._end)
+            self._loop.call_soon(self._at_end)
         self._writers.append(writer)
 
     def _end(self) -> None:

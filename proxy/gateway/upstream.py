@@ -5,11 +5,10 @@ There is no timer per request: each connection has a deadline, and the worker's 
 
 import asyncio
 import random
-from collections import deque
 from time import monotonic
 from typing import Final
 
-from proxy.gateway.connection import Connection, Taker
+from proxy.gateway.connection import Connection, Pool, Taker
 from proxy.gateway.headers import Names
 from proxy.gateway.turn import Turn
 from proxy.model.errors import ConnectFailureError, ResetError, UpstreamTimeoutError
@@ -21,30 +20,29 @@ _LONGEST_PAUSE: Final = 5.0
 _SAVED_RETRIES: Final = 10
 
 
-class Upstream:
+class Upstream(Pool):
     """One endpoint: its idle and active connections, and whether it is worth dialling.
 
     With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s (`refused`
-    counts them); legacy is always dialled. `strays` counts connections that sent bytes nobody had asked for.
+    counts them); legacy is always dialled.
     """
 
     __slots__ = (
-        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "durations", "idle",
-        "names", "refused", "retired", "spec", "strays", "turn",
+        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "idle", "max_idle",
+        "refused", "retired", "retries",
     )  # fmt: skip
 
     def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn, *, backs_off: bool) -> None:
-        self.spec = spec
-        self.turn = turn
+        super().__init__(spec, names, turn)
         self.base_path = spec.base_path.encode()
-        self.names = names
         self.backs_off = backs_off
-        self.idle: deque[Connection] = deque()
+        self.max_idle = spec.max_idle
+        self.retries = spec.retry.attempts
+        self.idle: list[Connection] = []
         self.active: set[Connection] = set()
         self.dialling = 0
         self.retired = False
-        self.strays = self.refused = 0
-        self.durations: list[float] = []
+        self.refused = 0
         self._failures = 0
         self._failures_until = 0.0
         self._tokens = float(_SAVED_RETRIES)
@@ -68,9 +66,10 @@ class Upstream:
     async def _dial(self, taker: Taker) -> None:
         loop = asyncio.get_running_loop()
         spec = self.spec
+        connection = Connection(self)
         try:
             async with asyncio.timeout(spec.timeouts.connect):
-                _, connection = await loop.create_connection(lambda: Connection(self), spec.host, spec.port)
+                await loop.create_connection(lambda: connection, spec.host, spec.port)  # type: ignore[type-var]  # duck
         except (OSError, TimeoutError) as error:
             self._failed()
             what = "timed out" if isinstance(error, TimeoutError) else _reason(error)
@@ -89,7 +88,7 @@ class Upstream:
     def _failed(self) -> None:
         self._failures += 1
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._failures - 1))
-        self._failures_until = monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret  # jitter
+        self._failures_until = monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
 
     def may_retry(self) -> bool:
         """Take one retry from the budget: each request earns its share, at most ten are saved up."""
@@ -106,8 +105,8 @@ class Upstream:
         """Back into the pool, or closed."""
         self.active.discard(connection)
         connection.taker = None
-        if keep and not self.retired and len(self.idle) < self.spec.max_idle and not connection.closing:
-            connection.deadline = monotonic() + self.spec.timeouts.idle
+        if keep and not self.retired and len(self.idle) < self.max_idle and not connection.closing:
+            connection.deadline = monotonic() + self.idle_timeout
             self.idle.append(connection)
         else:
             connection.close()
@@ -128,7 +127,7 @@ class Upstream:
         for connection in [c for c in self.active if c.deadline < now]:
             connection.fail(UpstreamTimeoutError(f"upstream {self.spec.name}: no answer in time"))
         while self.idle and self.idle[0].deadline < now:
-            self.idle.popleft().close()
+            self.idle.pop(0).close()
 
 
 def _fail(taker: Taker, name: str, what: str) -> None:

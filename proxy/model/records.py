@@ -23,6 +23,10 @@ class Outcome(NamedTuple):
     truncated: bool = False
 
 
+OutcomeFields = tuple[int, float, str, tuple[tuple[str, str], ...], bytes | None, bool]
+"""An `Outcome` as it crosses the link."""
+
+
 class Record(NamedTuple):
     """One request on a rollout's route, with both arms' outcomes where both were asked.
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from proxy.gateway.link import Link
-from proxy.gateway.worker import Worker
+from proxy.gateway.service import Worker
 from proxy.model.link import Trip
-from proxy.model.records import Record
+from proxy.model.records import Record, unpack
 from proxy.model.snapshot import (
     BUCKETS,
     KeySource,
@@ -46,7 +46,7 @@ class Told(Link):
         for name, rows in counters.items():
             self.counts.setdefault(name, Counter()).update(rows)
         self.gauges = gauges
-        self.records += records
+        self.records += [unpack(fields) for fields in records]
 
     def trip(self, trip: Trip) -> None:
         self.trips.append(trip)

@@ -1,0 +1,199 @@
+"""The data plane's service: accepts connections, sweeps their deadlines, reports what was counted.
+
+`serve` is a worker's life. It is apart from `worker`, the program, so that this is imported only when it is decided
+whether the hot path runs compiled.
+"""
+
+import argparse
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from proxy.gateway.counters import histogram
+from proxy.gateway.downstream import Downstream
+from proxy.gateway.link import Link
+from proxy.gateway.shared import Shared
+from proxy.gateway.table import RolloutEntry
+from proxy.model import measures
+from proxy.model.clock import Clock
+from proxy.model.errors import CrossfadeError
+from proxy.model.link import Trip
+from proxy.model.snapshot import Snapshot
+from proxy.model.tick import Gauges, Labels
+from proxy.storage import lastgood
+from proxy.telemetry import life
+from proxy.telemetry.clock import SystemClock
+
+_log = structlog.get_logger()
+
+SWEEP: Final = 0.1
+"""Seconds between two looks at the upstream connections' deadlines; the grain of all timeouts."""
+TICK: Final = 0.2
+CLIENT_SWEEP: Final = 1.0
+_FLUSH_RECORDS: Final = 512
+_BACKLOG: Final = 4096
+
+
+class Worker:
+    """Accepts connections, sweeps their deadlines, reports what was counted."""
+
+    def __init__(self, clock: Clock, snapshot: Snapshot) -> None:
+        self.clients: set[Downstream] = set()
+        self.link: Link | None = None
+        self._clock = clock
+        self.shared = Shared(snapshot, self._tripped)
+        self._server: asyncio.Server | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def use(self, snapshot: Snapshot) -> None:
+        self.shared.use(snapshot)
+        _log.info("snapshot_in_use", number=snapshot.number, routes=len(snapshot.routes))
+
+    def _tripped(self, route: str, rollout: RolloutEntry, reason: str) -> None:
+        if self.link is not None:
+            self.link.trip(Trip(route, rollout.spec.version, rollout.spec.epoch, reason, self._clock.now()))
+
+    async def listen(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Downstream(self.shared, self.clients),  # type: ignore[arg-type,return-value]  # a protocol by its methods
+            sock=sock,
+            backlog=_BACKLOG,
+        )
+        self._every(SWEEP, self.sweep_upstreams)
+        self._every(CLIENT_SWEEP, self.sweep_clients)
+        self._every(TICK, self.report)
+
+    def _every(self, seconds: float, what: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        index = len(self._timers)
+
+        def again() -> None:
+            self._timers[index] = loop.call_later(seconds, again)  # first: what raises is logged, and goes on
+            what()
+
+        self._timers.append(loop.call_later(seconds, again))
+
+    def sweep_upstreams(self) -> None:
+        now = monotonic()
+        for upstream in self.shared.table.upstreams.values():
+            upstream.sweep(now)
+        for _, rollout in self.shared.table.rollouts():
+            for copy in [copy for copy in rollout.pending.copies if copy.deadline < now]:
+                copy.time_out()
+        if len(self.shared.counters.records) >= _FLUSH_RECORDS:
+            self.report()
+
+    def sweep_clients(self) -> None:
+        now = monotonic()
+        for client in [client for client in self.clients if client.deadline < now]:
+            client.sweep(now)
+
+    def report(self) -> None:
+        """Send the control process what was counted."""
+        if self.link is None:
+            return
+        durations: dict[Labels, list[float]] = {}
+        for name, upstream in self.shared.table.upstreams.items():
+            if upstream.durations:
+                durations[(name,)] = histogram(upstream.durations)
+                upstream.durations = []
+        counters, histograms, records = self.shared.counters.drain()
+        if durations:
+            histograms[measures.UPSTREAM_DURATION.name] = durations
+        self.link.report(counters, histograms, self.gauges(), records)
+
+    def gauges(self) -> Gauges:
+        connections: dict[Labels, float] = {}
+        for name, upstream in self.shared.table.upstreams.items():
+            connections[(name, "idle")] = len(upstream.idle)
+            connections[(name, "active")] = len(upstream.active)
+        return {
+            measures.INFLIGHT.name: {(): self.shared.inflight},
+            measures.CLIENTS.name: {(): len(self.clients)},
+            measures.CONNECTIONS.name: connections,
+            measures.SHADOW_PENDING.name: {
+                (name,): len(rollout.pending.copies) for name, rollout in self.shared.table.rollouts()
+            },
+        }
+
+    async def drain(self, patience: float) -> None:
+        """Accept no more, let requests and copies finish for up to `patience` seconds, then cut off what is left."""
+        self.shared.draining = True
+        if self._server is not None:
+            self._server.close()
+        for client in list(self.clients):
+            client.close_if_idle()
+        deadline = monotonic() + patience
+        while monotonic() < deadline and (self.shared.inflight or self._copies()):  # noqa: ASYNC110  # an event would cost each request
+            await asyncio.sleep(SWEEP / 5)
+        for timer in self._timers:
+            timer.cancel()
+        for client in list(self.clients):
+            client.abort()
+        for _, rollout in self.shared.table.rollouts():
+            for copy in list(rollout.pending.copies):
+                copy.time_out()
+        await asyncio.sleep(0)
+        self.report()
+
+    def _copies(self) -> int:
+        return sum(len(rollout.pending.copies) for _, rollout in self.shared.table.rollouts())
+
+
+class Arrivals:
+    """Snapshots from the link: the first one makes the worker, the others go to it."""
+
+    def __init__(self) -> None:
+        self.first: Snapshot | None = None
+        self._use: Callable[[Snapshot], None] | None = None
+
+    def take(self, snapshot: Snapshot) -> None:
+        if self._use is not None:
+            self._use(snapshot)
+        else:
+            self.first = snapshot
+
+    def pass_on(self, use: Callable[[Snapshot], None]) -> None:
+        self._use = use
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run until SIGTERM, or until the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    life.when_orphaned(options.life_fd, stop.set)
+    clock = SystemClock()
+    data_dir = Path(options.data_dir)
+    arrivals = Arrivals()
+    spool = data_dir / "spool" / f"worker-{options.number}"
+    link = Link(Path(options.link), options.number, spool, arrivals.take, clock)
+    await link.start(options.wait)
+    snapshot = arrivals.first or lastgood.read(data_dir)
+    if snapshot is None:
+        raise CrossfadeError("the control process does not answer, and there is no last good configuration")
+    if arrivals.first is None:
+        _log.warning("control_away", using="the last good configuration")
+    worker = Worker(clock, snapshot)
+    worker.link = link
+    arrivals.pass_on(worker.use)
+    sock = socket.socket(fileno=options.fd)
+    sock.setblocking(False)
+    await worker.listen(sock)
+    # What lives from now on to the end need not be looked at by every collection.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    life.say_ready(options.ready_fd)
+    await stop.wait()
+    await worker.drain(options.patience)
+    await link.close(options.flush)
