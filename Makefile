@@ -1,29 +1,38 @@
 # Two commands for a newcomer: `make demo` and `make test`. The others: setup, check, bench, lock.
-# PYTHON=python3.12 make setup picks another interpreter.
+# PYTHON=python3.12 make clean setup picks another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+COMPILE := $(BIN)/python -m proxy.gateway.compile
+HOT_TESTS := tests/integration/gateway tests/integration/test_control_processes.py tests/unit/gateway \
+  tests/unit/routing tests/unit/analysis/test_breaker.py
 
 .PHONY: setup demo test check format bench lock clean
 .DELETE_ON_ERROR:
 
+# Quick when the sources are those of the last time; without a C compiler it says so and all runs in pure Python.
 setup: $(STAMP)
+	@if $(COMPILE) --check; then $(COMPILE); fi
 
-$(STAMP): requirements.lock pyproject.toml
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Crossfade needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
-	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
 	  echo "make: $(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
-	@echo "setting up $(VENV) (once)"
+
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/pip
+	@echo "setting up $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP)
+demo: setup
 	@$(BIN)/crossfade demo
 
+# All tests in pure Python, then those of the hot path compiled. With ARGS: what they say, in pure Python.
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@CROSSFADE_PURE=1 $(BIN)/python -m pytest $(ARGS)
+	@$(if $(ARGS),,if $(COMPILE) --check; then $(BIN)/python -m pytest -p tests.compiled $(HOT_TESTS); fi)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
@@ -35,7 +44,7 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP)
+bench: setup
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 lock: $(STAMP)

@@ -1,10 +1,10 @@
 """How an agent's answer says that it cannot."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from proxy.gateway.connection import Connection
 from proxy.gateway.counters import Counters
 from proxy.gateway.fallback import too_unsure, why_not
 from proxy.gateway.table import Table
@@ -35,7 +35,10 @@ async def rollout() -> Any:
     ],
 )
 async def test_by_its_head(rollout: Any, status: int, noted: list[tuple[bytes, bytes]], expected: Any) -> None:
-    assert why_not(rollout, SimpleNamespace(status=status, noted=noted)) == expected  # type: ignore[arg-type]
+    connection = Connection(rollout.canary.upstream)
+    connection.status, connection.noted = status, noted
+
+    assert why_not(rollout, connection) == expected
 
 
 @pytest.mark.parametrize(
