@@ -16,11 +16,19 @@ from proxy.model.words import Failure
 _LONGEST_REASON: Final = 200
 
 
+def escalated(rollout: RolloutEntry, noted: list[tuple[bytes, bytes]]) -> str | None:
+    """The reason that an answer's headers tell for handing the request to a human, or None."""
+    for name, value in noted:
+        if name == rollout.escalate:
+            return value.decode("latin-1")[:_LONGEST_REASON] or "unspecified"
+    return None
+
+
 def why_not(rollout: RolloutEntry, connection: Connection) -> tuple[Failure, str] | None:
     """The failure and its reason that an answer's head tells, or None where the agent served."""
-    for name, value in connection.noted:
-        if name == rollout.escalate:
-            return Failure.ESCALATION, value.decode("latin-1")[:_LONGEST_REASON] or "unspecified"
+    reason = escalated(rollout, connection.noted)
+    if reason is not None:
+        return Failure.ESCALATION, reason
     if connection.status >= 500:
         return Failure.SERVER_ERROR, f"status {connection.status}"
     return None

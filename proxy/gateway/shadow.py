@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from proxy.gateway.connection import Connection, Taker
+from proxy.gateway.fallback import escalated, too_unsure
 from proxy.gateway.recording import Excerpt, outcome
 from proxy.gateway.request import Request
 from proxy.gateway.table import RolloutEntry
@@ -75,7 +76,17 @@ class ShadowCopy(Taker):
         pass  # the copy is one write, within `max_pending_bytes`
 
     def ended(self) -> None:
-        self._end(Fate.MIRRORED, "", failed=self._status >= 500)
+        """An agent that would have handed the request on has no decision that could be compared."""
+        word = Failure.ESCALATION.value if self._hands_on() else ""
+        self._end(Fate.MIRRORED, word, failed=self._status >= 500 and not word)
+
+    def _hands_on(self) -> bool:
+        rollout, excerpt = self._rollout, self._excerpt
+        if escalated(rollout, self._noted) is not None:
+            return True
+        if rollout.confidence is None or excerpt is None or excerpt.truncated or self._status >= 300:
+            return False
+        return too_unsure(rollout, excerpt.body()) is not None
 
     def lost(self, error: UpstreamError, *, stale: bool) -> None:
         if self._over:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model.snapshot import BUCKETS
+from proxy.model.snapshot import BUCKETS, EscalateSpec
 from tests.integration.gateway.conftest import RECORD_ALL, SHADOW_ALL, World, until
 from tests.integration.gateway.peers import Message, answer, read_message
 
@@ -39,6 +39,24 @@ async def test_both_arms_are_recorded_side_by_side(world: World) -> None:
     assert record.request_id == said["x-request-id"]
     assert len(record.key_hash) == 32
     assert "u" not in record.key_hash
+
+
+async def test_a_copy_that_the_agent_would_hand_on_is_recorded_as_an_escalation(world: World) -> None:
+    world.use(
+        shadow=SHADOW_ALL,
+        record=RECORD_ALL,
+        escalate=EscalateSpec(confidence_path="$.confidence", confidence_below=0.6),
+    )
+    world.agent.answers = lambda seen: (
+        answer(b"{}", 200, "X-Crossfade-Escalate: unclear") if seen.body == b"1" else answer(b'{"confidence": 0.5}')
+    )
+    for body in (b"1", b"2"):
+        assert (await world.ask(body=body, X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+    records = await world.records(2)
+    assert [record.agent.error for record in records if record.agent] == ["escalation", "escalation"]
+    assert [record.fate for record in records] == ["mirrored", "mirrored"]
+    assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "ok")] == 2
+    assert world.counts("fallbacks_total") == {}
 
 
 async def hang(_: Message) -> bytes:
