@@ -8,6 +8,10 @@ COMPILE := $(BIN)/python -m proxy.gateway.compile
 HOT_TESTS := tests/integration/gateway tests/integration/test_control_processes.py tests/unit/gateway \
   tests/unit/routing tests/unit/analysis/test_breaker.py
 
+# Debian keeps Python's venv in a package of its own. Root can mend that at once; anyone else is told.
+INSTALL_VENV := { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing python3-venv" && \
+  apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
+
 .PHONY: setup demo test check format bench lock clean
 .DELETE_ON_ERROR:
 
@@ -17,7 +21,7 @@ setup: $(STAMP)
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Crossfade needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV) >/dev/null; } || { \
 	  echo "make: $(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(STAMP): requirements.lock pyproject.toml | $(BIN)/pip
