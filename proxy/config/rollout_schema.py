@@ -164,9 +164,16 @@ class Gates(Section):
     min_samples: Whole = Field(default=500, ge=1, le=1_000_000_000)
     """Fewer samples are inconclusive."""
     agreement: Share = 0.95
-    """The agreement that must be shown."""
+    """The agreement that must be shown. No number of pairs shows 100%."""
     readiness: Literal["required", "off"] = "off"
     """The readiness checklist. This version can only leave it off."""
+
+    @field_validator("agreement")
+    @classmethod
+    def can_be_shown(cls, value: float) -> float:
+        if value >= 1:
+            raise UnfitError("can never pass: no number of pairs shows that all agree; write less, such as 99.5%")
+        return value
 
     @field_validator("readiness")
     @classmethod

@@ -71,8 +71,8 @@ class Control:
     """The parts of the control process, wired."""
 
     def __init__(self, start: Start, redis: aredis.Redis, file: Path, link: Path, data_dir: Path) -> None:
-        self.states, self.pairs = StateStore(redis), PairStore(redis)
         self.metrics = Metrics()
+        self.states, self.pairs = StateStore(redis), PairStore(redis, self.metrics.count_dropped)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
         self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)

@@ -48,6 +48,7 @@ def supervise(loaded: Loaded) -> int:
     nothing is left running. Blocks; must be called without a running loop."""
     setproctitle(f"crossfade: {Process.SUPERVISOR}")
     logs.configure(Process.SUPERVISOR)
+    os.umask(0o077)  # what the store's server writes too is for this user alone
     try:
         held = _take(loaded.config)
     except ConfigError as error:

@@ -16,6 +16,7 @@ import structlog
 from redis import asyncio as aredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
 from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
@@ -50,7 +51,7 @@ class Server:
     evicts: str
 
 
-def connect(url: str, *, connect_timeout: float = 2.0, timeout: float = 5.0, max_connections: int = 16) -> aredis.Redis:
+def connect(url: str, *, connect_timeout: float = 2.0, timeout: float = 3.0, max_connections: int = 16) -> aredis.Redis:
     """A client for `redis://`, `rediss://` or `unix://`; nothing is sent yet. Times are seconds.
 
     When all `max_connections` are busy a caller waits for one up to `timeout`. Raises StoreError on a URL that redis-py
@@ -67,7 +68,8 @@ def connect(url: str, *, connect_timeout: float = 2.0, timeout: float = 5.0, max
             timeout=timeout,
             max_connections=max_connections,
             health_check_interval=30,
-            retry=Retry(NoBackoff(), 1),
+            # For a connection that went stale. A server that is silent would only be waited for once more.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLostError,)),
             client_name="crossfade",
             **options,
         )

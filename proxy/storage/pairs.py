@@ -6,6 +6,7 @@ that mark change in one script.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -26,6 +27,9 @@ TOTALS_SECONDS: Final = 400 * 86_400
 MAX_BYTES: Final = 1 << 30
 """Of memory that the pairs of one route may take in the store, whatever `max_pairs` says; the oldest go first."""
 
+STORE_BYTES: Final = "store_bytes"
+"""The reason for which those pairs are dropped."""
+
 MAX_LIMIT: Final = 500
 PAGE_BYTES: Final = 8 << 20
 """A page ends after this many bytes of documents."""
@@ -36,9 +40,15 @@ _PAIR_ID: Final = re.compile(r"([a-z0-9_-]{1,64})\.(\d{1,20}-\d{1,20})")
 _VERDICT_NUMBER: Final[dict[str | None, int]] = {None: 0, **{word: n for n, word in enumerate(VERDICTS, start=1)}}
 
 
+def _tell_nobody(_route: str, _reason: str, _pairs: int) -> None:
+    pass
+
+
 class PairStore:
-    def __init__(self, redis: aredis.Redis) -> None:
-        self._redis = redis
+    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached."""
+
+    def __init__(self, redis: aredis.Redis, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
+        self._redis, self._dropped = redis, dropped
 
     async def write(self, batches: list[Batch]) -> list[bool]:
         """See `PairWriter`. All go in one round trip; after an error some may be written: send all of them again."""
@@ -51,7 +61,10 @@ class PairStore:
         with translated():
             replies = await pipeline.execute(raise_on_error=False)
         _raise_worst([translate(reply) for reply in replies if isinstance(reply, Exception)])
-        return [reply == 1 for reply in replies]
+        for batch, reply in zip(batches, replies, strict=True):
+            if reply > 1:
+                self._dropped(batch.route, STORE_BYTES, reply - 1)
+        return [reply > 0 for reply in replies]
 
     async def pairs(
         self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50

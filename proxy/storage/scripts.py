@@ -29,7 +29,7 @@ WRITE_BATCH: Final = (
 -- KEYS: layout, seen, pairs, the verdicts' three, totals...
 -- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals,
 --       max_pairs, max_bytes, nine counts for each totals, then verdict and document of each pair
--- Returns 1 when the batch was new, 0 when it had been written before.
+-- Returns 0 when the batch had been written before, else 1 more than the pairs that max_bytes cost.
 local seq, before = tonumber(ARGV[2]), tonumber(ARGV[3])
 local problem = not_a('string', KEYS[1]) or not_a('string', KEYS[2])
 for i = 3, 6 do problem = problem or not_a('stream', KEYS[i]) end
@@ -70,17 +70,18 @@ for i = next_argument, #ARGV, 2 do
   local verdict = tonumber(ARGV[i])
   if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], id, '', '') end
 end
+local trimmed = 0
 if next_argument < #ARGV then
   for i = 3, 6 do redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', ARGV[6]) end
   -- Some managed servers have no MEMORY; there the number of pairs is the only bound.
   local size, limit = redis.pcall('MEMORY', 'USAGE', KEYS[3]), tonumber(ARGV[7])
   if type(size) == 'number' and size > limit then
-    redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', math.floor(redis.call('XLEN', KEYS[3]) * limit / size))
+    trimmed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', math.floor(redis.call('XLEN', KEYS[3]) * limit / size))
   end
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not layout then redis.call('SET', KEYS[1], ARGV[1]) end
-return 1
+return 1 + trimmed
 """.replace("{FIELDS}", "{" + ", ".join(f"'{field}'" for field in FIELDS) + "}")
 )
 

@@ -272,6 +272,32 @@ async def test_a_killed_store_costs_no_request_and_no_count(crossfade: Crossfade
     await crossfade.until(lambda route: all_seen(len(users.answers), route))
 
 
+async def test_a_store_that_hangs_is_noticed_soon_and_costs_no_request_and_no_count(crossfade: Crossfade) -> None:
+    await crossfade.start()
+    users = Users(crossfade)
+    await users.more()
+    crossfade.kill("valkey", signal.SIGSTOP)
+    begun = asyncio.get_running_loop().time()
+    while await crossfade.metric("crossfade_store_up") != 0.0:
+        assert asyncio.get_running_loop().time() - begun < 7
+        await users.more(10)
+    crossfade.kill("valkey", signal.SIGCONT)
+    await crossfade.line("store_back")
+    await users.stop()
+    assert users.failed == []
+    await crossfade.until(lambda route: all_seen(len(users.answers), route))
+    assert "link_silent" not in [line["event"] for line in crossfade.log]  # ticks went on being taken
+
+
+async def test_what_is_kept_is_for_its_owner_alone(scene: Stage, crossfade: Crossfade) -> None:
+    await crossfade.start()
+    await crossfade.ask()
+    await crossfade.until(lambda route: all_seen(1, route))
+    modes = {path: path.stat().st_mode & 0o077 for path in (scene.folder / "data").rglob("*")}
+    assert any(path.suffix == ".aof" for path in modes)
+    assert [path for path, mode in modes.items() if mode] == []
+
+
 async def test_a_killed_worker_leaves_nobody_refused_who_connects_afterwards(crossfade: Crossfade) -> None:
     await crossfade.start()
     await crossfade.ask()

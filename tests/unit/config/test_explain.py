@@ -56,6 +56,9 @@ gates: {agreement: 0.95}
 gates: {readiness: required}
     gates.readiness: "required" needs the readiness checklist, which is not built yet; write off
 
+gates: {agreement: 100%}
+    gates.agreement: "100%" can never pass: no number of pairs shows that all agree; write less, such as 99.5%
+
 gates: {readiness: of}
     gates.readiness: "of" is not known; did you mean off?
 

@@ -114,12 +114,18 @@ async def test_pairs_are_capped_and_so_are_the_indices(store: PairStore, redis: 
     assert (await totals.read(redis, "refunds", *STAGE)).matched == 800
 
 
-async def test_pairs_are_bounded_in_bytes_too(
-    store: PairStore, redis: aredis.Redis, monkeypatch: pytest.MonkeyPatch
+async def test_pairs_are_bounded_in_bytes_too_and_what_that_costs_is_told(
+    redis: aredis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "MAX_BYTES", 1 << 20)
+    told: list[tuple[str, str, int]] = []
+    store = PairStore(redis, lambda *what: told.append(what))
     for seq in range(1, 101):
-        await store.write([Batch("refunds", "w1", seq, {}, (("matched", b'"%s"' % (b"x" * 50_000)),))])
+        large = Batch("refunds", "w1", seq, {}, (("matched", b'"%s"' % (b"x" * 50_000)),))
+        assert await store.write([large]) == [True]
+    assert await store.write([large]) == [False]
+    assert {(route, reason) for route, reason, _ in told} == {("refunds", "store_bytes")}
+    assert sum(pairs for *_, pairs in told) == 100 - await redis.xlen(keys.pairs("refunds"))
     assert await ask(redis, "MEMORY USAGE", keys.pairs("refunds"), "SAMPLES", 0) < 1.2 * (1 << 20)
     assert await redis.xlen(keys.pairs("refunds")) > 10
 
