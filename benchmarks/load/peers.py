@@ -13,10 +13,11 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.load.cases import Case, Traffic
+from benchmarks.load.cases import Agent, Case, Traffic
 from benchmarks.load.children import BenchError, Child, Cores, free_ports, running
 from benchmarks.load.procfs import descendants, title
 from benchmarks.load.upstreams import Upstream, find, render, user
+from proxy.gateway.compiled import SWITCH
 
 _ALL = frozenset(Traffic)
 _NO_PAIRS = _ALL - {Traffic.PAIRS}
@@ -165,7 +166,21 @@ class Crossfade(Peer):
         return sum(int(float(count)) for count in re.findall(r"^crossfade_pairs_total{.*} (\S+)$", told, re.MULTILINE))
 
 
-PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (Nginx(), HAProxy(), Envoy(), Aiohttp(), Crossfade())}
+class CrossfadePure(Crossfade):
+    """The same sources as plain Python, as they run where there is no C compiler."""
+
+    name = "crossfade-pure"
+
+    def command(self, place: Place) -> list[str]:
+        return ["/usr/bin/env", f"{SWITCH}=1", *super().command(place)]
+
+    def takes(self, case: Case) -> bool:
+        return case.method == "POST" and case.agent is Agent.HEALTHY
+
+
+PEERS: Mapping[str, Peer] = {
+    peer.name: peer for peer in (Nginx(), HAProxy(), Envoy(), Aiohttp(), CrossfadePure(), Crossfade())
+}
 
 
 @dataclass(frozen=True, slots=True)
