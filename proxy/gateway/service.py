@@ -83,10 +83,11 @@ class Worker:
 
     def sweep_upstreams(self) -> None:
         now = monotonic()
-        for upstream in self.shared.table.upstreams.values():
+        table = self.shared.table
+        for upstream in (*table.upstreams.values(), *table.retired):
             upstream.sweep(now)
-        for _, rollout in self.shared.table.rollouts():
-            for copy in [copy for copy in rollout.pending.copies if copy.deadline < now]:
+        for pending in table.pendings():
+            for copy in [copy for copy in pending.copies if copy.deadline < now]:
                 copy.time_out()
         if len(self.shared.counters.records) >= _FLUSH_RECORDS:
             self.report()
@@ -100,11 +101,14 @@ class Worker:
         """Send the control process what was counted."""
         if self.link is None:
             return
-        durations: dict[Labels, list[float]] = {}
-        for name, upstream in self.shared.table.upstreams.items():
+        taken: dict[Labels, list[float]] = {}
+        table = self.shared.table
+        for upstream in (*table.upstreams.values(), *table.retired):
             if upstream.durations:
-                durations[(name,)] = histogram(upstream.durations)
+                taken.setdefault((upstream.spec.name,), []).extend(upstream.durations)
                 upstream.durations = []
+        durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
+        table.retired = [upstream for upstream in table.retired if upstream.busy]
         counters, histograms, records = self.shared.counters.drain()
         if durations:
             histograms[measures.UPSTREAM_DURATION.name] = durations
@@ -132,20 +136,25 @@ class Worker:
         for client in list(self.clients):
             client.close_if_idle()
         deadline = monotonic() + patience
-        while monotonic() < deadline and (self.shared.inflight or self._copies()):  # noqa: ASYNC110  # an event would cost each request
+        while monotonic() < deadline and (self._under_way()):  # noqa: ASYNC110  # an event would cost each request
             await asyncio.sleep(SWEEP / 5)
         for timer in self._timers:
             timer.cancel()
         for client in list(self.clients):
             client.abort()
-        for _, rollout in self.shared.table.rollouts():
-            for copy in list(rollout.pending.copies):
+        for pending in self.shared.table.pendings():
+            for copy in list(pending.copies):
                 copy.time_out()
         await asyncio.sleep(0)
         self.report()
 
-    def _copies(self) -> int:
-        return sum(len(rollout.pending.copies) for _, rollout in self.shared.table.rollouts())
+    def _under_way(self) -> bool:
+        """Whether there are requests, answers that their clients have not taken yet, or copies."""
+        return (
+            self.shared.inflight > 0
+            or any(client.transport.get_write_buffer_size() for client in self.clients)
+            or any(pending.copies for pending in self.shared.table.pendings())
+        )
 
 
 class Arrivals:

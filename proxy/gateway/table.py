@@ -75,7 +75,7 @@ class RolloutEntry:
         self.sources: tuple[Source, ...] = sources(spec.key)
         self.bucket = bucketer(spec.salt)
         self.key_hash = key_hasher(spec.salt)
-        self.breaker = Breaker(reference=max(spec.breaker.reference, 0.05))
+        self.breaker = Breaker(spec.breaker.reference, connect_failures=spec.breaker.connect_failures)
         self.tripped = False
         self.requests = 0
         self.pending = Pending()
@@ -109,10 +109,13 @@ class RouteEntry:
 
 
 class Table:
-    """What the worker decides by now."""
+    """What the worker decides by now. `retired` are upstreams of former tables with something under way yet, `orphans`
+    the copies under way of rollouts that are gone."""
 
     def __init__(self, snapshot: Snapshot, counters: Counters, turn: Turn, last: "Table | None" = None) -> None:
         self.number = snapshot.number
+        self.retired: list[Upstream] = []
+        self.orphans: list[Pending] = []
         self.limits = snapshot.limits
         self.access_log = snapshot.access_log
         self.matcher = Matcher(route.match for route in snapshot.routes)
@@ -132,11 +135,21 @@ class Table:
         return found
 
     def retire(self, successor: "Table") -> None:
-        """Let go of what the next table does not use."""
+        """Let go of what the next table does not use; it sees to the end of what is under way there."""
         kept = set(map(id, successor.upstreams.values()))
-        for upstream in self.upstreams.values():
+        for upstream in (*self.upstreams.values(), *self.retired):
             if id(upstream) not in kept:
                 upstream.retire()
+                if upstream.busy or upstream.durations:
+                    successor.retired.append(upstream)
+        inherited = {id(rollout.pending) for _, rollout in successor.rollouts()}
+        successor.orphans = [
+            pending for pending in self.pendings() if pending.copies and id(pending) not in inherited
+        ]  # fmt: skip
+
+    def pendings(self) -> list[Pending]:
+        """The copies under way of every rollout, also of those that are gone."""
+        return [*(rollout.pending for _, rollout in self.rollouts()), *self.orphans]
 
     def rollouts(self) -> list[tuple[str, RolloutEntry]]:
         return [(route.name, route.rollout) for route in self.routes if route.rollout is not None]

@@ -17,6 +17,8 @@ from proxy.telemetry.tasks import spawn
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
+_MOST_DOUBLINGS: Final = 10
+"""More make no longer pause, and some thousand would make a number that no float can hold."""
 _SAVED_RETRIES: Final = 10
 
 
@@ -70,9 +72,9 @@ class Upstream(Pool):
         try:
             async with asyncio.timeout(spec.timeouts.connect):
                 await loop.create_connection(lambda: connection, spec.host, spec.port)  # type: ignore[type-var]  # duck
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a name that is no host's
             self._failed()
-            what = "timed out" if isinstance(error, TimeoutError) else _reason(error)
+            what = _reason(error) if isinstance(error, OSError) else "not a host's name"
             _fail(taker, spec.name, what)
             return
         finally:
@@ -87,7 +89,7 @@ class Upstream(Pool):
 
     def _failed(self) -> None:
         self._failures += 1
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._failures - 1))
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures - 1, _MOST_DOUBLINGS))
         self._failures_until = monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
 
     def may_retry(self) -> bool:
@@ -107,6 +109,7 @@ class Upstream(Pool):
         connection.taker = None
         if keep and not self.retired and len(self.idle) < self.max_idle and not connection.closing:
             connection.deadline = monotonic() + self.idle_timeout
+            connection.pooled = True
             self.idle.append(connection)
         else:
             connection.close()
@@ -122,6 +125,11 @@ class Upstream(Pool):
         while self.idle:
             self.idle.pop().close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way here."""
+        return bool(self.active) or self.dialling > 0
+
     def sweep(self, now: float) -> None:
         """End what is past its deadline."""
         for connection in [c for c in self.active if c.deadline < now]:
@@ -135,4 +143,6 @@ def _fail(taker: Taker, name: str, what: str) -> None:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
     return (error.strerror or "connection failed").lower()

@@ -40,12 +40,15 @@ class Told(Link):
         self.counts: dict[str, Counter[tuple[str, ...]]] = {}
         self.records: list[Record] = []
         self.gauges: Gauges = {}
+        self.histograms: Histograms = {}
         self.trips: list[Trip] = []
 
     def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]) -> None:
         for name, rows in counters.items():
             self.counts.setdefault(name, Counter()).update(rows)
         self.gauges = gauges
+        for name, cells in histograms.items():
+            self.histograms[name] = {**self.histograms.get(name, {}), **cells}
         self.records += [unpack(fields) for fields in records]
 
     def trip(self, trip: Trip) -> None:
