@@ -85,6 +85,12 @@ def check_size(fields: int, size: int, limits: LimitsSpec) -> None:
         raise errors.HeadersTooLargeError(f"the headers are over {limits.max_header_bytes} bytes")
 
 
+def check_framing(size: int, limits: LimitsSpec) -> None:
+    """`size` bytes of chunk sizes, extensions and trailers have come since the last byte of the body."""
+    if size > limits.max_header_bytes:
+        raise errors.HeadersTooLargeError(f"the trailers are over {limits.max_header_bytes} bytes")
+
+
 def check_unfinished(target: int, size: int, limits: LimitsSpec) -> None:
     """`target` bytes of the target and `size` bytes in all have come, and the head has no end yet."""
     if target > limits.max_target:

@@ -5,6 +5,7 @@ under way, if any.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import httptools
@@ -33,7 +34,8 @@ _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 
 class RequestReader:
     """`requests` are those that came, the last one perhaps without the end of its body. `in_head` says that a part of
-    a head has come."""
+    a head has come: of at most `_fed` bytes, and of `_sure` at least. `_framing` are the bytes of chunk framing and
+    trailers that came without a byte of the body."""
 
     __slots__ = (
         "_client_ip",
@@ -42,6 +44,7 @@ class RequestReader:
         "_expect",
         "_fed",
         "_forwarded",
+        "_framing",
         "_hosts",
         "_kinds",
         "_length",
@@ -53,6 +56,7 @@ class RequestReader:
         "_parsing",
         "_request_id",
         "_shared",
+        "_sure",
         "_table",
         "_target",
         "_trace",
@@ -72,9 +76,12 @@ class RequestReader:
         self._forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nvia: 1.1 crossfade\r\n" % client_ip
         self._parser = httptools.HttpRequestParser(self)
         self._parsing: Request | None = None
-        self._fed = 0
+        self._fed = self._sure = self._framing = 0
 
     def feed(self, data: bytes) -> None:
+        size, known, parsing = len(data), len(self.requests), self._parsing
+        before = parsing.size if parsing is not None else 0
+        in_head = self.in_head
         while data and not self._refused():
             self._fed = self._fed + len(data) if self.in_head else len(data)
             try:
@@ -88,11 +95,22 @@ class RequestReader:
                 data = b""
                 if not self._refused():
                     self.refuse(_not_http(error))
-        if self.in_head and not self._refused():
-            try:
-                head.check_unfinished(len(self._target), self._fed, self._table.limits)
-            except RequestError as error:
-                self.refuse(error)
+        if self._refused():
+            return
+        if self.in_head:
+            # Where something else came before it in this read, it is not known how much of the read is the head's.
+            alone = parsing is None and len(self.requests) == known
+            self._sure = (self._sure if in_head else 0) + size if alone else 0
+            self._check(head.check_unfinished, len(self._target), self._sure)
+        elif parsing is not None and self._parsing is parsing and parsing.length < 0:
+            self._framing = self._framing + size if parsing.size == before else 0
+            self._check(head.check_framing, self._framing)
+
+    def _check(self, rule: Callable[..., None], *sizes: int) -> None:
+        try:
+            rule(*sizes, self._table.limits)
+        except RequestError as error:
+            self.refuse(error)
 
     def _refused(self) -> bool:
         # Asked by a method: the parser's callbacks set it, which a type checker, and so mypyc, would not believe.
@@ -160,6 +178,7 @@ class RequestReader:
         except RequestError as error:
             self.refuse(error)
             return
+        self._framing = 0
         self.requests.append(request)
 
     def _checked(self) -> Request:
@@ -171,9 +190,10 @@ class RequestReader:
         version = "1.1" if keep_alive and not self._connection else parser.get_http_version()
         old = version != "1.1" and head.is_old(version)
         head.check_method(method)
-        if self._fed > limits.max_header_bytes or len(lines) > limits.max_headers:
+        fields = len(lines) + len(noted) + self._other
+        if fields > limits.max_headers or self._fed > limits.max_header_bytes:
             size = self._other_size + sum(map(len, lines)) + sum(len(name) + len(value) for name, value in noted)
-            head.check_size(len(lines) + len(noted) + self._other, size, limits)
+            head.check_size(fields, size, limits)
         host = head.one_host(self._hosts, old=old)
         target = head.origin_form(self._target, host, method, limits)
         length = head.body_length(self._length, self._coding, limits, old=old)
