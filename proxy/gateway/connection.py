@@ -20,6 +20,8 @@ from proxy.model.snapshot import UpstreamSpec
 _WRITE_HIGH: Final = 128 << 10
 """Bytes waiting to be written past which the other side's reading is held."""
 _MAX_HEAD: Final = 64 << 10
+_MAX_TRAILER: Final = 64 << 10
+"""Bytes of chunk framing and trailers that may come in a row without a byte of the body."""
 _MAX_UNWANTED: Final = 256 << 10
 """Bytes of an answer that nobody wants any more, read so that its connection can be used again."""
 _FOREVER: Final = float("inf")
@@ -82,13 +84,13 @@ class Pool:
 
 
 class Connection(Writer):
-    """`deadline` is when the sweep ends it (monotonic seconds). Of the answer under way a taker finds `status`,
-    `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
+    """`deadline` is when the sweep ends it (monotonic seconds). `pooled`: it has waited in the pool. Of the answer
+    under way a taker finds `status`, `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
 
     __slots__ = (
-        "_chunked", "_complete", "_connection", "_done", "_fed", "_head_done", "_held", "_interim", "_keep", "_kinds",
-        "_names", "_parser", "_seen", "_sent_at", "_until_end", "_uses", "closing", "deadline", "head_only", "length",
-        "lines", "noted", "status", "taker", "upstream",
+        "_chunked", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done", "_held", "_interim", "_keep",
+        "_kinds", "_moved", "_names", "_parser", "_seen", "_sent_at", "_until_end", "closing", "deadline", "head_only",
+        "length", "lines", "noted", "pooled", "status", "taker", "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -100,21 +102,21 @@ class Connection(Writer):
         self._names = upstream.names
         self._kinds = upstream.names.kinds
         self._parser = httptools.HttpResponseParser(self)
-        self._uses = 0
+        self.pooled = False
         self._done = self._complete = True
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
-        self._fed = 0
+        self._fed = self._framing = 0
+        self._moved = False
 
     # --- the taker's side
 
     def send(self, pieces: list[bytes], *, head_only: bool, complete: bool) -> None:
         """Write a request's head and what there is of its body. `head_only`: the answer to HEAD has no body.
         `complete`: nothing of the request follows, so the answer is waited for from now on."""
-        self._uses += 1
         self._done = self._seen = self._head_done = self._interim = self._until_end = False
         self._complete = complete
         self._keep = True
-        self._fed = 0
+        self._fed = self._framing = 0
         self.head_only = head_only
         now = monotonic()
         self._sent_at = now
@@ -150,9 +152,13 @@ class Connection(Writer):
         self.abort()
 
     def close(self) -> None:
-        self.closing = True
-        self.write_out()
-        self.transport.close()
+        """Nothing is under way on it any more. What an upstream has not taken by now it need not have: its answer came
+        before the request's end, and it may never read the rest."""
+        if self._pieces or self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self.closing = True
+            self.transport.close()
 
     def abort(self) -> None:
         self.closing = True
@@ -197,7 +203,11 @@ class Connection(Writer):
             self._finish()
         elif self._head_done:
             self.deadline = monotonic() + self.upstream.idle_timeout
-            if self.taker is not None:
+            self._framing = 0 if self._moved else self._framing + len(data)
+            self._moved = False
+            if self._framing > _MAX_TRAILER:
+                self.fail(ResetError(f"upstream {self.upstream.spec.name}: its answer's trailer is too large"))
+            elif self.taker is not None:
                 self.taker.flush()
             elif self._fed > _MAX_UNWANTED:
                 self.abandon()
@@ -217,6 +227,8 @@ class Connection(Writer):
         self.upstream.forget(self)
 
     def eof_received(self) -> bool:
+        # It says no more. Closing would first wait until it has read all that was written, which it may never do.
+        self.abort()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -231,7 +243,7 @@ class Connection(Writer):
         else:
             name = self.upstream.spec.name
             what = "closed before its answer was whole" if self._seen else "closed without an answer"
-            taker.lost(ResetError(f"upstream {name}: {what}"), stale=self._uses > 1 and not self._seen)
+            taker.lost(ResetError(f"upstream {name}: {what}"), stale=self.pooled and not self._seen)
 
     def pause_writing(self) -> None:
         if not self._complete:
@@ -312,7 +324,9 @@ class Connection(Writer):
     def on_body(self, data: bytes) -> None:
         if self._done:
             self._keep = False
-        elif self.taker is not None:
+            return
+        self._moved = True
+        if self.taker is not None:
             self.taker.body(data)
 
     def on_message_complete(self) -> None:

@@ -1,8 +1,8 @@
 """One client's connection: requests in, answers out in the same order.
 
 The rules of this file: one request is under way at a time; while it is, at most one read's worth of those behind it
-(pipelining) is held, then reading stops; after a request that was refused the connection is closed, in a way that lets
-the client read why.
+(pipelining) is held, then reading stops; none is begun while the client has not taken the answers before; after a
+request that was refused the connection is closed, in a way that lets the client read why.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ class Downstream(Client):
     """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited."""
 
     __slots__ = (
-        "_awaited", "_clients", "_half_closed", "_held", "_lingering", "_reader", "_shared", "_stalled", "active",
-        "closing", "deadline",
+        "_awaited", "_clients", "_due", "_half_closed", "_held", "_left", "_lingering", "_reader", "_shared",
+        "_stalled", "active", "closing", "deadline",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, clients: set["Downstream"]) -> None:
@@ -47,8 +47,8 @@ class Downstream(Client):
         self.active: Exchange | None = None
         self.closing = False
         self.deadline = _FOREVER
-        self._half_closed = self._lingering = self._stalled = False
-        self._held = 0
+        self._half_closed = self._lingering = self._stalled = self._due = False
+        self._held = self._left = 0
         self._awaited = _IDLE
 
     # --- the transport's side
@@ -90,6 +90,7 @@ class Downstream(Client):
     def pause_writing(self) -> None:
         """The client reads too slowly; one that takes nothing at all for `idle_timeout` is let go by the sweep."""
         self._stalled = True
+        self._left = self.transport.get_write_buffer_size()
         self.deadline = monotonic() + self._shared.table.limits.idle_timeout
         if self.active is not None:
             self.active.hold_answer(True)
@@ -97,14 +98,19 @@ class Downstream(Client):
     def resume_writing(self) -> None:
         self._stalled = False
         if self.active is not None:
-            self.deadline = _FOREVER
+            self._await_body(self.active.request)
             self.active.hold_answer(False)
+        else:
+            self._next()
 
     # --- one after the other
 
     def _pump(self) -> None:
         """Go on with what has come: start the next request if none is under way."""
         reader = self._reader
+        if self._stalled and self.active is None:
+            self._hold(_HOLD_QUEUE)  # until it has taken the answers that are waiting for it
+            return
         if reader.refusal is not None:
             self._refused(reader.refusal)
         elif self.active is None:
@@ -116,18 +122,17 @@ class Downstream(Client):
                 self._start(requests.popleft())
             else:
                 self._await(_BODY)
-        elif not self.active.request.complete:
-            self.deadline = monotonic() + self._shared.table.limits.body_timeout
-        if self.active is not None and (reader.requests or reader.refusal is not None):
+        elif not self._stalled:
+            self._await_body(self.active.request)
+        if (self.active is not None or self._due) and (reader.requests or reader.refusal is not None):
             self._hold(_HOLD_QUEUE)
         elif self._held & _HOLD_QUEUE:
             self._release(_HOLD_QUEUE)
 
     def _start(self, request: Request) -> None:
         self._awaited = _IDLE
-        shared = self._shared
-        self.deadline = _FOREVER if request.complete else monotonic() + shared.table.limits.body_timeout
-        self.active = exchange = Exchange(self, shared, request)
+        self._await_body(request)
+        self.active = exchange = Exchange(self, self._shared, request)
         exchange.start()
 
     def _await(self, what: int) -> None:
@@ -136,6 +141,10 @@ class Downstream(Client):
             self._awaited = what
             limits = self._shared.table.limits
             self.deadline = monotonic() + (limits.header_timeout if what == _HEAD else limits.body_timeout)
+
+    def _await_body(self, request: Request) -> None:
+        """The next piece of a body has its time; once the body is whole nothing is awaited of the client."""
+        self.deadline = _FOREVER if request.complete else monotonic() + self._shared.table.limits.body_timeout
 
     def _goes_before_its_end(self, request: Request) -> bool:
         if request.expects:
@@ -172,6 +181,7 @@ class Downstream(Client):
             self.close()
         elif reader.requests or reader.refusal is not None:
             # Not from within: many pipelined requests must not nest.
+            self._due = True
             asyncio.get_running_loop().call_soon(self._next)
         elif self._half_closed:
             self.close()
@@ -181,7 +191,8 @@ class Downstream(Client):
             self.deadline = monotonic() + (limits.header_timeout if reader.in_head else limits.idle_timeout)
 
     def _next(self) -> None:
-        if not self.closing:
+        self._due = False
+        if not self.closing and not self._lingering:
             self._pump()
 
     # --- ends
@@ -197,8 +208,11 @@ class Downstream(Client):
         self.transport.write_eof()
 
     def close(self) -> None:
-        self.closing = True
+        """As soon as the client has taken what was written; it is looked after meanwhile."""
         self.write_out()
+        self.closing = True
+        self._left = self.transport.get_write_buffer_size()
+        self.deadline = monotonic() + self._shared.table.limits.idle_timeout
         self.transport.close()
 
     def close_if_idle(self) -> None:
@@ -213,8 +227,8 @@ class Downstream(Client):
     def sweep(self, now: float) -> None:
         """The deadline has passed: a slow head or body is answered with 408, an idle connection is closed."""
         reader = self._reader
-        if self._stalled:
-            self.abort()
+        if self._stalled or self.closing:
+            self._sweep_unread(now)
         elif self._lingering:
             self.close()
         elif self._held & _HOLD_UPSTREAM:
@@ -227,6 +241,15 @@ class Downstream(Client):
             self._pump()
         else:
             self.close()
+
+    def _sweep_unread(self, now: float) -> None:
+        """What was written waits for the client. Slowly is well, but not for nothing at all."""
+        left = self.transport.get_write_buffer_size()
+        if left < self._left:
+            self._left = left
+            self.deadline = now + self._shared.table.limits.idle_timeout
+        else:
+            self.abort()
 
     # --- reading, held for one reason or another
 

@@ -417,7 +417,7 @@ class Exchange(Taker):
     def _answer_error(self, error: RequestError) -> None:
         """No arm has answered: the client hears it from us."""
         request = self.request
-        if not request.complete or self._shared.draining:
+        if not request.complete or request.old or self._shared.draining:
             request.keep_alive = False
         self._client.write(
             error_answer(error.status, error.error, error.detail, request.request_id,

@@ -45,6 +45,8 @@ _ANSWER: Final = {
 
 _LIMIT: Final = 4096
 """Spellings remembered. Past it a new spelling is classified each time: slower, and memory stays bounded."""
+_LONGEST: Final = 64
+"""Bytes of a name that is remembered."""
 
 
 class Names:
@@ -68,7 +70,7 @@ class Names:
                 kind = DROP
             else:
                 kind = PASS
-        if len(self.kinds) < _LIMIT:
+        if len(self.kinds) < _LIMIT and len(name) <= _LONGEST:
             self.kinds[name] = kind
         return kind
 

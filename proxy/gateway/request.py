@@ -11,6 +11,9 @@ from proxy.gateway.table import Way
 REPLAY = 64 << 10
 """Bytes of a body that are kept for a second try where nobody asks for more."""
 
+_PIECES = 64
+"""Pieces of a body that are joined into one where so many came one by one."""
+
 
 class Journey(Protocol):
     """Who carries a request that is not whole yet: the exchange."""
@@ -25,9 +28,9 @@ class Request:
     that nothing of it has been let go. `old` is HTTP/1.0; `expects` that the client waits for 100 Continue."""
 
     __slots__ = (
-        "_common", "chunks", "client_ip", "complete", "expects", "forwarded", "host", "journey", "keep_alive",
-        "keep_limit", "length", "lines", "method", "noted", "old", "path", "query", "request_id", "size", "target",
-        "trace", "whole",
+        "_common", "_joined", "chunks", "client_ip", "complete", "expects", "forwarded", "host", "journey",
+        "keep_alive", "keep_limit", "length", "lines", "method", "noted", "old", "path", "query", "request_id", "size",
+        "target", "trace", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +57,7 @@ class Request:
         self.keep_alive = True
         self.old = self.expects = False
         self.chunks: list[bytes] = []
+        self._joined = 0
         self.size = 0
         self.keep_limit = REPLAY
         self.complete = False
@@ -65,7 +69,12 @@ class Request:
         """More of the body."""
         self.size += len(data)
         if self.whole:
-            self.chunks.append(data)
+            chunks = self.chunks
+            chunks.append(data)
+            if len(chunks) - self._joined >= _PIECES:
+                # Bodies in tiny chunks: each piece costs some fifty bytes beside its own.
+                chunks[self._joined :] = [b"".join(chunks[self._joined :])]
+                self._joined += 1
         if self.journey is not None:
             self.journey.more(data)
 

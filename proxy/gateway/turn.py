@@ -36,6 +36,8 @@ class Writer:
         if not pieces:
             return
         self._pieces = []
+        if self.transport.is_closing():
+            return  # it may have closed in this turn; uvloop raises then, and the other writers would be left out
         if len(pieces) == 1:
             self.transport.write(pieces[0])
         elif sum(map(len, pieces)) <= _JOIN:

@@ -174,8 +174,9 @@ def request(method: str = "POST", target: str = "/refunds", body: bytes = b"{}",
 
 
 @asynccontextmanager
-async def connect(port: int) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+async def connect(port: int, limit: int = 1 << 22) -> AsyncIterator[Client]:
+    """`limit`: bytes that the client takes in by itself (twice that), besides what it is asked to read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
     try:
         yield Client(reader, writer)
     finally:
