@@ -1,4 +1,4 @@
-"""Large bodies leave the worker small: a real worker process, senders that offer all they have, readers that take little.
+"""Large bodies leave a worker small: a real process, senders that offer all they have, readers that take little.
 
 With `--soak` the slow readers go on to the end, which takes them seventeen minutes.
 """
