@@ -7,7 +7,7 @@ UnfitError has no subject (see there).
 
 import re
 from typing import Annotated, Any, ClassVar, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
@@ -212,6 +212,11 @@ class Route(Section):
 
 
 _STORE: Final = re.compile(r"(redis|rediss)://[^/?#\s]+(/\d*)?(\?\S*)?|unix://\S+")
+_STORE_OPTIONS: Final = ("db", "username", "password")
+_TLS_OPTIONS: Final = (
+    "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile", "ssl_password",
+)  # fmt: skip
+"""What may follow a store's `?`: where it is, who we are, whom we trust. How it is spoken to is Crossfade's own."""
 
 
 def mask_store(store: str) -> str:
@@ -255,4 +260,8 @@ class Config(Section):
             raise UnfitError("asks for Sentinel or Cluster, which are not built yet; write redis://host:port/db")
         if store != "embedded" and _STORE.fullmatch(store) is None:
             raise UnfitError("must be embedded, redis://host:port/db, rediss://… or unix:///path")
+        options = (*_STORE_OPTIONS, *(_TLS_OPTIONS if store.startswith("rediss:") else ()))
+        for name, _ in parse_qsl(store.partition("?")[2], keep_blank_values=True):
+            if name not in options:
+                raise UnfitError(f"has the option {name[:40]!r}, which is none of {', '.join(options)}")
         return store

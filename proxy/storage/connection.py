@@ -67,8 +67,9 @@ def connect(url: str, *, connect_timeout: float = 2.0, timeout: float = 3.0, max
             socket_timeout=timeout,
             timeout=timeout,
             max_connections=max_connections,
-            health_check_interval=30,
-            # For a connection that went stale. A server that is silent would only be waited for once more.
+            # For a connection that went stale. Instead of redis-py's health checks: at a server that asks for a
+            # password which we do not have, their PING connects again to ask again, without end. Not for a server
+            # that is silent: it would only be waited for once more.
             retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLostError,)),
             client_name="crossfade",
             **options,

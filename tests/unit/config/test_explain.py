@@ -172,6 +172,12 @@ limits: {max_target: 0}
 store: redis+sentinel://h/s
     store: asks for Sentinel or Cluster, which are not built yet; write redis://host:port/db
 
+store: redis://h/0?decode_responses=true
+    store: has the option 'decode_responses', which is none of db, username, password
+
+store: redis://:hunter2@h/0?ssl_cert_reqs=none
+    store: has the option 'ssl_cert_reqs', which is none of db, username, password
+
 store: memcached://h
     store: must be embedded, redis://host:port/db, rediss://… or unix:///path
 

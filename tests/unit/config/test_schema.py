@@ -92,7 +92,7 @@ def test_credentials_are_in_no_repr() -> None:
         ("redis://redis:6379/0", "redis://redis:6379/0"),
         ("redis://:hunter2@redis:6379/0", "redis://***@redis:6379/0"),
         ("rediss://user:hun@ter2@redis/0", "rediss://***@redis/0"),
-        ("redis://redis/0?password=hunter2&ssl=1", "redis://redis/0?password=***&ssl=1"),
+        ("redis://redis/0?password=hunter2&db=1", "redis://redis/0?password=***&db=1"),
         ("unix:///run/redis.sock?username=u&password=hunter2", "unix:///run/redis.sock?username=***&password=***"),
     ],
 )

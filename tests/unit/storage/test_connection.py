@@ -1,6 +1,9 @@
 import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis import asyncio as aredis
@@ -9,6 +12,8 @@ from structlog.testing import capture_logs
 from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
 from proxy.storage.connection import ask, check, connect, safe_url, wait_ready
 from tests.valkey import Valkey
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
 @pytest.fixture
@@ -117,6 +122,65 @@ async def test_a_restarted_store_is_reached_again_without_an_error(redis: aredis
         await ask(redis, "GET", "a")
     valkey.start()
     assert await ask(redis, "GET", "a") == b"1"
+
+
+PASSWORD = "h@nter:2/x"
+
+
+@pytest.mark.parametrize("form", ["unix://:{}@{}?db=0", "unix://{1}?password={0}"])
+async def test_a_password_is_given(redis: aredis.Redis, valkey: Valkey, form: str) -> None:
+    await ask(redis, "CONFIG SET", "requirepass", PASSWORD)
+    path = valkey.url.removeprefix("unix://")
+    client = connect(form.format(quote(PASSWORD, safe=""), path))
+    assert (await check(client)).name == "valkey"
+    await client.aclose()
+    for secret in ("", "hunter2"):
+        client = connect(form.format(secret, path))
+        with pytest.raises(
+            StoreUnavailableError, match=r"Authentication required|invalid username-password pair"
+        ) as caught:
+            await check(client)
+        assert "hunter2" not in str(caught.value)
+        await client.aclose()
+
+
+@pytest.fixture
+async def tls_port(valkey: Valkey) -> AsyncIterator[int]:
+    """TLS with a certificate for localhost, and the real server behind it, which is built without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_unix_connection(valkey.url.removeprefix("unix://"))
+        await asyncio.gather(_pass_on(reader, back_writer), _pass_on(back_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_over_tls_a_store_that_is_trusted_is_used(tls_port: int) -> None:
+    client = connect(f"rediss://localhost:{tls_port}/0?ssl_ca_certs={CERTIFICATE}")
+    assert (await check(client)).name == "valkey"
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "url", ["rediss://localhost:{}/0", f"rediss://127.0.0.1:{{}}/0?ssl_ca_certs={CERTIFICATE}"], ids=["issuer", "name"]
+)
+async def test_over_tls_a_store_that_is_not_the_one_meant_is_refused(tls_port: int, url: str) -> None:
+    client = connect(url.format(tls_port))
+    with pytest.raises(StoreUnavailableError, match=r"does not answer: .*certificate verify failed"):
+        await check(client)
+    await client.aclose()
 
 
 async def test_connections_are_bounded(valkey: Valkey) -> None:
