@@ -30,6 +30,8 @@ MAX_RECORD: Final = 4 << 20
 SPOOL_FULL: Final = "spool_full"
 TOO_LARGE: Final = "too_large"
 _ROUTE: Final = Record._fields.index("route")
+_PART: Final = 256
+"""Records of one frame: of usual ones that is well below MAX_TICK."""
 _BATCH: Final = 64
 
 
@@ -174,7 +176,8 @@ class Outbox:
         long for any frame."""
         frames: list[bytes] = []
         too_large: list[Any] = []
-        parts = deque([records])
+        # By number first: that a part is too long is only known when it has been encoded.
+        parts = deque(records[start : start + _PART] for start in range(0, len(records) or 1, _PART))
         while parts:
             part = parts.popleft()
             tick = Tick(self._source, self._seq + len(frames) + 1, self._clock.now(), records=part)
