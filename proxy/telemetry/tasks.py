@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 _log = structlog.get_logger()
+
+_CANCEL_AGAIN: Final = 0.5
 _running: set[asyncio.Task[Any]] = set()
 
 
@@ -19,10 +21,16 @@ def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
 
 
 async def stop(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until they ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel the tasks and wait until they ended.
+
+    Again and again: a cancellation can be lost where what the task waited for came in the same moment
+    (`asyncio.wait_for` does that before Python 3.12), and nobody must wait for ever for a task that goes on.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN)
 
 
 def _finished(task: asyncio.Task[Any]) -> None:
