@@ -198,8 +198,9 @@ async def test_a_changed_secret_is_seen(tmp_path: Path, only_the_poll: None) -> 
     await scene.reloader.close()
 
 
-async def test_half_a_file_is_not_read(scene: Scene, only_the_poll: None) -> None:
+async def test_half_a_file_is_not_read(scene: Scene, only_the_poll: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An editor that writes in place: what is there in between is neither used nor complained about."""
+    monkeypatch.setattr(reload, "_SETTLE", 1.0)  # longer than all of the writing, also on a busy machine
     scene.reloader.start()
     for end in range(0, len(CHANGED), 40):
         scene.file.write_text(CHANGED[:end])
