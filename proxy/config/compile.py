@@ -1,6 +1,8 @@
 """From a checked Config and the rollouts' placements to the Snapshot that workers decide by."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.config import rollout_schema, schema
@@ -8,29 +10,74 @@ from proxy.model import snapshot as made
 from proxy.model.snapshot import Placement, Snapshot
 
 
-def compile_snapshot(config: schema.Config, placements: Mapping[str, Placement], number: int) -> Snapshot:
-    """`placements` has one entry for each route with a rollout; KeyError where one is missing."""
+def compile_snapshot(
+    config: schema.Config, placements: Mapping[str, Placement], number: int, digests: Mapping[str, str]
+) -> Snapshot:
+    """`placements` has one entry for each route with a rollout, `digests` one for each of `tls_files`; KeyError where
+    one is missing."""
     return Snapshot(
         number=number,
         routes=tuple(_route(route, placements) for route in config.routes),
-        upstreams=tuple(_upstream(name, upstream) for name, upstream in config.upstreams.items()),
+        upstreams=tuple(_upstream(name, upstream, digests) for name, upstream in config.upstreams.items()),
         limits=made.LimitsSpec(**config.limits.model_dump()),
+        listen=_listen(config.listen, digests),
         access_log=config.listen.access_log,
+        override_secret=config.override.secret if config.override else "",
     )
 
 
-def _upstream(name: str, upstream: schema.Upstream) -> made.UpstreamSpec:
+def tls_files(config: schema.Config) -> tuple[str, ...]:
+    """The certificates and keys that the configuration names."""
+    sections = (config.listen.tls, *(upstream.tls for upstream in config.upstreams.values()))
+    return tuple(file for section in sections if section is not None for file in _files(section))
+
+
+def _files(section: schema.ListenTls | schema.UpstreamTls) -> list[str]:
+    names = ("cert_file", "key_file", "client_ca_file", "ca_file")
+    return [file for name in names if (file := getattr(section, name, None))]
+
+
+def _tls(section: schema.ListenTls | schema.UpstreamTls, digests: Mapping[str, str]) -> dict[str, Any]:
+    given = {name: value for name, value in section.model_dump().items() if value is not None}
+    return given | {"digest": " ".join(digests[file] for file in _files(section))}
+
+
+def _listen(listen: schema.Listen, digests: Mapping[str, str]) -> made.ListenSpec:
+    tls = listen.tls
+    made_tls = made.ListenTls(**_tls(tls, digests)) if tls else None
+    if made_tls is not None and not made_tls.client_ca_file:
+        made_tls = replace(made_tls, client_auth="none")
+    return made.ListenSpec(
+        tls=made_tls,
+        proxy_protocol=listen.proxy_protocol,
+        trusted_proxies=listen.trusted_proxies,
+        underscore_headers=listen.underscore_headers,
+    )
+
+
+def _upstream(name: str, upstream: schema.Upstream, digests: Mapping[str, str]) -> made.UpstreamSpec:
     parts = urlsplit(upstream.url)
+    secure, check = parts.scheme == "https", upstream.health_check
+    tls = upstream.tls or schema.UpstreamTls()
     return made.UpstreamSpec(
         name=name,
         host=parts.hostname or "",
-        port=parts.port or 80,
+        port=parts.port or (443 if secure else 80),
+        tls=made.UpstreamTls(**_tls(tls, digests)) if secure else None,
         base_path=parts.path.rstrip("/"),
         timeouts=made.Timeouts(**upstream.timeouts.model_dump()),
         retry=made.Retry(**upstream.retry.model_dump()),
         set_headers=tuple((header.lower(), value) for header, value in upstream.set_headers.items()),
-        remove_headers=tuple(sorted(header.lower() for header in upstream.remove_headers)),
+        remove_headers=(
+            None
+            if upstream.remove_headers is None
+            else tuple(sorted(header.lower() for header in upstream.remove_headers))
+        ),
         max_idle=upstream.max_idle,
+        max_inflight=upstream.max_inflight,
+        max_queue=upstream.max_queue,
+        queue_timeout=upstream.queue_timeout,
+        health_check=made.HealthCheck(**check.model_dump()) if check else None,
     )
 
 
@@ -46,6 +93,7 @@ def _route(route: schema.Route, placements: Mapping[str, Placement]) -> made.Rou
         ),
         legacy=route.legacy,
         rollout=_rollout(route.rollout, placements[route.name]) if route.rollout else None,
+        upgrades=route.upgrades,
     )
 
 

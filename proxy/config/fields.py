@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import jsonpath
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -129,6 +132,19 @@ def parse_address(value: Any) -> Address:
         raise UnfitError("is no address; write host:port, such as 127.0.0.1:8080 or [::1]:8080")
     return Address(match["v6"] or match["host"] or "0.0.0.0", int(match["port"]))
 
+
+def parse_network(value: Any) -> str:
+    """Of `10.0.0.0/8`, `fd00::/8` or one address, as CIDR."""
+    try:
+        return str(ip_network(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise UnfitError("is no network; write it as 10.0.0.0/8, fd00::/8 or one address") from None
+
+
+Network = Annotated[str, BeforeValidator(parse_network)]
+
+Secret = Annotated[str, PlainSerializer(lambda _: MASK, when_used="json"), Field(repr=False)]
+"""Never shown."""
 
 ListenAddress = Annotated[
     Address,

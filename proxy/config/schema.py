@@ -19,12 +19,15 @@ from proxy.config.fields import (
     ListenAddress,
     Method,
     Name,
+    Network,
+    Secret,
     Section,
     Shape,
     Words,
 )
 from proxy.config.rollout_schema import Rollout
 from proxy.config.units import (
+    Duration,
     PositiveDuration,
     PositiveSize,
     Share,
@@ -42,14 +45,43 @@ __all__ = [
 _NO_TLS: Final = "is not built yet; terminate TLS in front of Crossfade"
 
 
+FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
+TlsVersion = Literal["1.2", "1.3"]
+
+
+class ListenTls(Section):
+    """TLS towards clients. The files are read again when they change; open connections stay."""
+
+    cert_file: FilePath
+    """The certificate, then its intermediates, in PEM."""
+    key_file: FilePath
+    client_ca_file: FilePath | None = None
+    """The CAs of clients' certificates. Their subject is told to the arms as x-crossfade-client-subject."""
+    client_auth: Literal["required", "optional"] = "required"
+    """Whether a client must show a certificate, where client_ca_file is given."""
+    min_version: TlsVersion = "1.2"
+
+
 class Listen(Section):
     """Where users' requests come in."""
 
-    not_yet: ClassVar = {"tls": _NO_TLS}
-
     address: ListenAddress = Address(host="0.0.0.0", port=8080)
+    tls: ListenTls | None = None
     access_log: bool = False
     """One log line per request."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses whose X-Forwarded-* and Forwarded headers, and PROXY headers, are believed."""
+    proxy_protocol: bool = False
+    """Each connection starts with a PROXY header, version 1 or 2, and comes from one of trusted_proxies."""
+    underscore_headers: bool = False
+    """Pass on headers whose name holds an underscore. Many servers read `a_b` and `a-b` as one."""
+
+
+class Override(Section):
+    """Testers may choose the arm of a request by a signed header."""
+
+    secret: Annotated[Secret, Field(min_length=16)]
+    """The key of the signatures."""
 
 
 class Admin(Section):
@@ -83,25 +115,42 @@ class Limits(Section):
     """From a request's first byte to the end of its header section; beyond it 408."""
     body_timeout: PositiveDuration = 30.0
     """The longest silence within a request's body; beyond it 408."""
+    min_body_rate: Size = 240
+    """Bytes a second that a request's body must come with, on average, after its first `body_timeout`; below it 408."""
     idle_timeout: PositiveDuration = 75.0
     """How long a client's connection may rest between requests."""
+    max_requests: Whole = Field(default=10_000, ge=0, le=1_000_000_000)
+    """Requests on one connection; the last answer closes it. 0: no limit."""
+    max_connections: Whole = Field(default=20_000, ge=1, le=1_000_000)
+    """Client connections of one worker; beyond it 503."""
+    max_connections_per_address: Whole = Field(default=2_000, ge=0, le=1_000_000)
+    """Client connections of one worker from one address other than trusted proxies; beyond it 503. 0: no limit."""
 
 
 class Timeouts(Section):
     connect: PositiveDuration = 1.0
-    """Until connected."""
+    """Until connected, TLS included."""
     response: PositiveDuration = 60.0
     """From the request's end to the head of the answer."""
     idle: PositiveDuration = 60.0
-    """The longest silence within a body, and how long a pooled connection may rest."""
+    """The longest silence within a body."""
+    total: Duration = 0.0
+    """From sending a request to the end of its answer. 0: no limit."""
+    keep_alive: PositiveDuration = 4.0
+    """How long a pooled connection may rest; less than the upstream itself keeps one."""
+    tunnel: PositiveDuration = 300.0
+    """The longest silence in a tunnel (WebSocket)."""
 
 
 class Retry(Section):
     attempts: Whole = Field(default=0, ge=0, le=5)
     """Tries after the first one."""
-    on: Words[Literal["connect_failure", "503"]] = frozenset({"connect_failure"})
+    on: Words[Literal["connect_failure", "reset", "503"]] = frozenset({"connect_failure"})
+    """After `reset` and `503` only where sending twice is safe: by its method, or with an Idempotency-Key."""
     budget: Share = 0.2
     """The share of requests that may be sent once more."""
+    backoff: PositiveDuration = 0.025
+    """The longest pause before the second try; it doubles with each further one. The pause taken is random."""
 
     @field_validator("on", mode="before")
     @classmethod
@@ -122,23 +171,57 @@ def _mask_values(headers: dict[str, str]) -> dict[str, str]:
     return dict.fromkeys(headers, MASK)
 
 
+class UpstreamTls(Section):
+    """TLS to an upstream whose url is https. The files are read again when they change."""
+
+    ca_file: FilePath | None = None
+    """The CAs that may vouch for it, in PEM. Without: the system's."""
+    cert_file: FilePath | None = None
+    """Our own certificate, for an upstream that asks for one."""
+    key_file: FilePath | None = None
+    server_name: Annotated[str, Shape(r"[A-Za-z0-9._-]{0,253}", "is no host's name")] = ""
+    """The name in its certificate, and SNI. Without: the url's host."""
+    min_version: TlsVersion = "1.2"
+    insecure_skip_verify: bool = False
+    """Take any certificate: whoever stands in between can read and answer. Logged as a warning; fails readiness."""
+
+
+class HealthCheck(Section):
+    """A GET from each worker, again and again. An agent that fails it is not asked; legacy always is."""
+
+    path: Annotated[str, Shape(r"/[\x21\x22\x24-\x7e]*", "is no path; it starts with / and holds no space or #")]
+    interval: PositiveDuration = 5.0
+    timeout: PositiveDuration = 1.0
+    unhealthy: Whole = Field(default=3, ge=1, le=100)
+    """Bad answers in a row, anything but a 2xx in time, until it counts as unhealthy."""
+    healthy: Whole = Field(default=2, ge=1, le=100)
+    """Good answers in a row until it counts as healthy again."""
+
+
 class Upstream(Section):
     """A named HTTP endpoint."""
 
-    not_yet: ClassVar = {"tls": "to upstreams is not built yet; keep the hop on a trusted network"}
-
     url: str
-    """`http://host[:port][/base]`; the base path is put before the request's."""
+    """`http://host[:port][/base]` or `https://…`; the base path is put before the request's."""
+    tls: UpstreamTls | None = None
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     set_headers: Annotated[dict[HeaderName, HeaderValue], PlainSerializer(_mask_values, when_used="json")] = Field(
         default_factory=dict, repr=False
     )
     """Headers put on each request to it, in place of the client's. They may hold credentials: never shown."""
-    remove_headers: Words[HeaderName] = frozenset()
-    """Headers of the client that are not passed on."""
+    remove_headers: Words[HeaderName] | None = None
+    """Headers of the client that are not passed on. Without: authorization, cookie and proxy-authorization where it is
+    an agent, none where it is legacy. `[]` passes all on."""
     max_idle: Whole = Field(default=256, ge=0, le=65_536)
     """Pooled connections that may rest, per worker."""
+    max_inflight: Whole = Field(default=1024, ge=0, le=1_000_000)
+    """Requests and copies that it may have at once, per worker. 0: no limit."""
+    max_queue: Whole = Field(default=1024, ge=0, le=1_000_000)
+    """Requests that wait for their turn, per worker; beyond it 503, or legacy where it is an agent."""
+    queue_timeout: PositiveDuration = 5.0
+    """How long a request waits for its turn; then as beyond max_queue."""
+    health_check: HealthCheck | None = None
 
     @field_validator("url")
     @classmethod
@@ -148,12 +231,8 @@ class Upstream(Section):
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if parts.scheme == "https":
-            raise UnfitError(
-                "asks for TLS, which is not built yet; write http:// and keep the hop on a trusted network"
-            )
-        if parts.scheme != "http" or not parts.hostname or port == 0 or re.search(r"[^\x21-\x7e]", url):
-            raise UnfitError("must be written as http://host:port or http://host:port/base")
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"[^\x21-\x7e]", url):
+            raise UnfitError("must be written as http://host:port, https://host:port or with a /base behind")
         if parts.username is not None or "?" in url or "#" in url:
             raise UnfitError("must hold no user, query or fragment; put credentials in set_headers")
         return url
@@ -172,8 +251,8 @@ class Upstream(Section):
 
     @field_validator("remove_headers")
     @classmethod
-    def keep_host(cls, names: frozenset[str]) -> frozenset[str]:
-        if "host" in {name.lower() for name in names}:
+    def keep_host(cls, names: frozenset[str] | None) -> frozenset[str] | None:
+        if "host" in {name.lower() for name in names or ()}:
             raise UnfitError("must not name host, which every request needs")
         return names
 
@@ -208,6 +287,8 @@ class Route(Section):
     match: Match = Match()
     legacy: Name
     """The upstream that is the human workflow."""
+    upgrades: Words[Literal["websocket"]] = frozenset({"websocket"})
+    """Protocols that a connection may change to. An Upgrade to another one is not passed on."""
     rollout: Rollout | None = None
 
 
@@ -250,6 +331,7 @@ class Config(Section):
     drain_timeout: PositiveDuration = 30.0
     """How long requests under way may take to finish after SIGTERM."""
     limits: Limits = Limits()
+    override: Override | None = None
     upstreams: dict[Name, Upstream] = Field(min_length=1)
     routes: tuple[Route, ...] = Field(min_length=1)
 

@@ -12,7 +12,7 @@ from proxy.gateway.counters import Counters, Tally
 from proxy.gateway.headers import Names, answer_names, request_names
 from proxy.gateway.turn import Turn
 from proxy.gateway.upstream import Upstream
-from proxy.model.snapshot import RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
+from proxy.model.snapshot import CREDENTIALS, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
 from proxy.model.words import Arm, Fate, Mode, Phase, Reason
 from proxy.outcomes.decision import compile_path
 from proxy.routing.bucket import bucketer, key_hasher
@@ -34,7 +34,10 @@ class Way:
         self.tally = tally
         own = dict(spec.set_headers)
         self.host = own.pop("host", "").encode("latin-1")
-        self.drops = frozenset(name.encode() for name in (*own, *spec.remove_headers))
+        removed = spec.remove_headers
+        if removed is None:
+            removed = CREDENTIALS if self.agent else ()
+        self.drops = frozenset(name.encode() for name in (*own, *removed))
         lines = [f"x-crossfade-mode: {mode.value}\r\nx-crossfade-route: {route}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in own.items()]
         self.says = "".join(lines).encode("latin-1")
@@ -166,10 +169,10 @@ def _inherit(routes: list[RouteEntry], old: list[RouteEntry]) -> None:
 
 
 def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
-    noted: set[bytes] = set()
+    noted = {name.encode() for name in CREDENTIALS}
     for upstream in snapshot.upstreams:
         noted.update(name.encode() for name, _ in upstream.set_headers if name != "host")
-        noted.update(name.encode() for name in upstream.remove_headers)
+        noted.update(name.encode() for name in upstream.remove_headers or ())
     for route in snapshot.routes:
         noted.update(name.encode() for name, _ in route.match.headers)
         if route.rollout is not None:

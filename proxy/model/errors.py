@@ -108,11 +108,25 @@ class ResetError(UpstreamError):
     failure = Failure.RESET
 
 
+class OverloadError(UpstreamError):
+    """The upstream has as much in flight as it may, and as much waits. 503 with Retry-After (RFC 9110, 15.6.4)."""
+
+    status = 503
+    error = "overloaded"
+    failure = Failure.OVERLOAD
+
+
 class GatewayError(RequestError):
     """We are at fault: overloaded or draining."""
 
     status = 503
     error = "unavailable"
+
+
+class ConnectionsError(GatewayError):
+    """As many connections are open, in all or from this address, as the limits allow."""
+
+    error = "too_many_connections"
 
 
 class ConfigError(CrossfadeError):

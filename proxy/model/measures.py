@@ -32,12 +32,27 @@ RETRIES: Final = Family("retries_total", ("upstream", "reason"), "Requests sent 
 REFUSED: Final = Family("refused_total", ("error",), "Requests that the gateway itself answered with an error.")
 CLIENT_GONE: Final = Family("client_gone_total", ("route",), "Requests whose client left before the answer's end.")
 PAIRS_DROPPED: Final = Family("pairs_dropped_total", ("route", "reason"), "Records lost to a bound, and which.")
+OVERRIDES: Final = Family(
+    "overrides_total", ("result",), "Signed overrides of the arm: accepted, or why not (`expired`, `invalid`)."
+)
+CONNECTIONS_REFUSED: Final = Family(
+    "connections_refused_total",
+    ("reason",),
+    "Client connections refused: `limit`, `address_limit`, `proxy_header`, `tls`.",
+)
+STRAYS: Final = Family(
+    "upstream_strays_total",
+    ("upstream",),
+    "Idle connections closed because the upstream sent what nobody had asked for.",
+)
+HEALTH_CHECKS: Final = Family("health_checks_total", ("upstream", "result"), "Health checks: `passed`, `failed`.")
 OUTCOMES: Final = Family(
     "outcomes", ("route", "version", "stage", "epoch", "arm", "result"), "Evidence for the stages."
 )
 
 COUNTERS: Final = (
-    REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED,
+    REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED, OVERRIDES,
+    CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS,
 )  # fmt: skip
 
 REQUEST_DURATION: Final = Family(
@@ -46,13 +61,23 @@ REQUEST_DURATION: Final = Family(
 UPSTREAM_DURATION: Final = Family(
     "upstream_duration_seconds", ("upstream",), "From sending a request to an upstream to the head of its answer."
 )
-HISTOGRAMS: Final = (REQUEST_DURATION, UPSTREAM_DURATION)
+FIRST_BYTE: Final = Family(
+    "first_byte_seconds",
+    ("route", "arm", "mode"),
+    "From sending a request to an arm to the first byte of its answer's body.",
+)
+HISTOGRAMS: Final = (REQUEST_DURATION, UPSTREAM_DURATION, FIRST_BYTE)
 
 INFLIGHT: Final = Family("inflight_requests", (), "Requests under way.")
 CONNECTIONS: Final = Family("upstream_connections", ("upstream", "state"), "Connections to an upstream: idle, active.")
 CLIENTS: Final = Family("client_connections", (), "Open client connections.")
 SHADOW_PENDING: Final = Family("shadow_pending", ("route",), "Shadow copies under way.")
-GAUGES: Final = (INFLIGHT, CONNECTIONS, CLIENTS, SHADOW_PENDING)
+QUEUE: Final = Family("upstream_queue", ("upstream",), "Requests that wait for their turn at an upstream.")
+TUNNELS: Final = Family("tunnels", ("route", "arm"), "Connections that changed their protocol (WebSocket), open now.")
+HEALTHY: Final = Family(
+    "upstream_healthy", ("upstream",), "1 where every worker's health checks find the upstream healthy, else 0."
+)
+GAUGES: Final = (INFLIGHT, CONNECTIONS, CLIENTS, SHADOW_PENDING, QUEUE, TUNNELS, HEALTHY)
 
 BOUNDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,

@@ -19,37 +19,79 @@ BUCKETS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """`connect`: until connected. `response`: from the request's end to the answer's head. `idle`: the longest silence
-    within a body, and how long a pooled connection may rest."""
+    """Seconds. `connect`: until connected, TLS included. `response`: from the request's end to the answer's head.
+    `idle`: the longest silence within a body. `total`: from the request's first byte to the answer's last (0: no
+    limit). `keep_alive`: how long a pooled connection may rest. `tunnel`: the longest silence in a tunnel."""
 
     connect: float = 1.0
     response: float = 60.0
     idle: float = 60.0
+    total: float = 0.0
+    keep_alive: float = 4.0
+    tunnel: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Tries after the first one. `budget` is the share of requests that may be retried (0 to 1)."""
+    """Tries after the first one. `budget` is the share of requests that may be retried (0 to 1). Before the n-th of
+    them a random time of up to `backoff` * 2^(n-1) seconds passes."""
 
     attempts: int = 0
     on: frozenset[str] = frozenset()
     budget: float = 0.2
+    backoff: float = 0.025
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """TLS to an upstream. Empty names are the system's CAs, no client certificate, the URL's host. `digest` is of the
+    files' content: another one is another connection pool."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+    min_version: str = "1.2"
+    insecure_skip_verify: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A GET of `path` each `interval` seconds. `unhealthy` bad ones in a row make an upstream unhealthy, `healthy` good
+    ones healthy again; good is a 2xx within `timeout` seconds."""
+
+    path: str
+    interval: float = 5.0
+    timeout: float = 1.0
+    unhealthy: int = 3
+    healthy: int = 2
+
+
+CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+"""The client's headers that an agent does not get unless `remove_headers` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
-    """A named HTTP endpoint. `set_headers` may hold credentials, so it is kept out of `repr`."""
+    """A named HTTP endpoint. `set_headers` may hold credentials, so it is kept out of `repr`. `remove_headers` None:
+    CREDENTIALS where it is an agent, nothing where it is legacy. `max_inflight` (0: no limit) and `max_queue` are per
+    worker; `queue_timeout` is how long a request may wait for its turn."""
 
     name: str
     host: str
     port: int
-    tls: bool = False
+    tls: UpstreamTls | None = None
     base_path: str = ""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     set_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    remove_headers: tuple[str, ...] = ()
+    remove_headers: tuple[str, ...] | None = None
     max_idle: int = 256
+    max_inflight: int = 1024
+    max_queue: int = 1024
+    queue_timeout: float = 5.0
+    health_check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +187,8 @@ class RouteSpec:
     match: MatchSpec
     legacy: str
     rollout: RolloutSpec | None = None
+    upgrades: frozenset[str] = frozenset({"websocket"})
+    """Protocols (lower case) that a connection may change to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +214,48 @@ class LimitsSpec:
     max_body: int = 0  # 0: no limit
     header_timeout: float = 10.0
     body_timeout: float = 30.0
+    min_body_rate: int = 240  # bytes a second, once body_timeout has passed; 0: none
     idle_timeout: float = 75.0
+    max_requests: int = 10_000  # on one connection; 0: no limit
+    max_connections: int = 20_000
+    max_connections_per_address: int = 2_000  # 0: no limit
+
+
+@dataclass(frozen=True, slots=True)
+class ListenTls:
+    """TLS towards clients. `client_auth` is `none`, `optional` or `required`; with `client_ca_file`. `digest` is of the
+    files' content: another one makes the listener anew."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str = ""
+    client_auth: str = "none"
+    min_version: str = "1.2"
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """How clients are heard. `trusted_proxies` are networks (CIDR) whose X-Forwarded-*, Forwarded and PROXY headers are
+    believed. `underscore_headers`: names with an underscore are passed on."""
+
+    tls: ListenTls | None = None
+    proxy_protocol: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    underscore_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """`override_secret` signs the testers' header (empty: no override)."""
+
     number: int
     routes: tuple[RouteSpec, ...]
     upstreams: tuple[UpstreamSpec, ...]
     limits: LimitsSpec = LimitsSpec()
+    listen: ListenSpec = ListenSpec()
     access_log: bool = False
+    override_secret: str = field(default="", repr=False)
 
 
 @cache

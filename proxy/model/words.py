@@ -28,6 +28,8 @@ class Fate(StrEnum):
     OVERSIZED = "oversized"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
+    UPGRADED = "upgraded"
+    """A connection that changes its protocol (WebSocket) is a conversation: a copy of it would act twice."""
 
 
 class Reason(StrEnum):
@@ -38,6 +40,8 @@ class Reason(StrEnum):
     BUCKET_IN = "bucket_in"
     BUCKET_OUT = "bucket_out"
     BREAKER = "breaker"
+    OVERRIDE = "override"
+    """A tester's signed header said so. What comes of it is no evidence: nobody drew that user."""
 
 
 class Failure(StrEnum):
@@ -46,6 +50,8 @@ class Failure(StrEnum):
     CONNECT_FAILURE = "connect_failure"
     TIMEOUT = "timeout"
     RESET = "reset"
+    OVERLOAD = "overload"
+    """Its requests in flight, and those that wait for their turn, are at their limits."""
     SERVER_ERROR = "5xx"
     ESCALATION = "escalation"
 
