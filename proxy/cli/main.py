@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "run": Source("proxy.cli.run", "Run Crossfade with a configuration.", _RUN),
     "validate": Source("proxy.cli.validate", "Check a configuration and say what is wrong with it.", _RUN),
     "schema": Source("proxy.cli.validate", "Print the configuration's JSON Schema, for editors.", _RUN),
+    "override": Source("proxy.cli.override", "Print the header that lets an arm serve a tester.", _RUN),
     "demo": Source("proxy.cli.demo", "Show the whole story on this machine in about a minute.", _RUN),
     "status": Source("proxy.cli.operate", "Show where the rollouts stand.", _OPERATE),
     "promote": Source("proxy.cli.operate", "Move a rollout to its next stage, or with --full to the last.", _OPERATE),
