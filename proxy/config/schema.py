@@ -328,8 +328,10 @@ class Config(Section):
     """`embedded`, `redis://host:port/db`, `rediss://…` or `unix:///path`."""
     data_dir: Annotated[str, Field(min_length=1)] = "./data"
     """Where the embedded store and the spool keep their files."""
+    drain_delay: Duration = 0.0
+    """How long to serve on after SIGTERM, new connections too, while readiness fails already."""
     drain_timeout: PositiveDuration = 30.0
-    """How long requests under way may take to finish after SIGTERM."""
+    """How long requests under way may then take to finish."""
     limits: Limits = Limits()
     override: Override | None = None
     upstreams: dict[Name, Upstream] = Field(min_length=1)

@@ -110,7 +110,8 @@ class Child:
         """SIGTERM, and SIGKILL after `timeout` seconds. Whether it ended by itself."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.ended(), timeout)
+            async with asyncio.timeout(timeout):
+                await self.ended()
         except TimeoutError:
             await self.kill()
             return False

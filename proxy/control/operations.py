@@ -17,10 +17,12 @@ from proxy.telemetry.clock import rfc3339
 
 
 class ControlOperations:
-    """`workers` tells how many accept requests."""
+    """`workers` tells how many accept requests, `draining` whether the end has begun."""
 
-    def __init__(self, controller: Controller, reloader: Reloader, workers: Callable[[], int]) -> None:
-        self._controller, self._reloader, self._workers = controller, reloader, workers
+    def __init__(
+        self, controller: Controller, reloader: Reloader, workers: Callable[[], int], draining: Callable[[], bool]
+    ) -> None:
+        self._controller, self._reloader, self._workers, self._draining = controller, reloader, workers, draining
 
     def routes(self) -> list[dict[str, Any]]:
         return [self._document(route) for route in self._controller.loaded.config.routes]
@@ -41,6 +43,8 @@ class ControlOperations:
         return masked(self._controller.loaded.config)
 
     def unready(self) -> list[str]:
+        if self._draining():
+            return ["draining"]
         return [] if self._workers() else ["no worker accepts requests"]
 
     def _document(self, route: Route) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The control process: `python -m proxy.control.process`, started by the supervisor.
 
-It starts from the inside out and ends in the opposite order: store, recorder, controller, hub, reload, admin API. When
-the supervisor is gone it stays until the workers have drained, so that their last counts are kept.
+It starts from the inside out and ends in the opposite order: store, recorder, controller, hub, reload, admin API. Told
+to end, or when the supervisor is gone, it stays until the workers have drained, so that their last counts are kept.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from proxy.telemetry.tasks import spawn, stop
 
 _log = structlog.get_logger()
 
-_LOOK_FOR_WORKERS: Final = 0.1
+_LOOK_FOR_WORKERS: Final = 0.05
 
 
 class Start(NamedTuple):
@@ -64,13 +64,37 @@ def find_start(file: Path, data_dir: Path, *, resume: bool) -> Start:
         if not resume or last is None:
             raise
         _log.error("configuration_refused", file=error.file, line=error.line, path=error.path, problem=error.problem)
-        return Start(configuration.build(last.file, last.text), last, accepted=False)
+        return Start(configuration.build(last.file, last.text, last.digests), last, accepted=False)
+
+
+class Ending:
+    """How the end begins. `draining`: traffic is led elsewhere, so readiness fails. `told`: this process ends, once no
+    worker is left that has something to report."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.told = asyncio.Event()
+
+    def drain(self) -> None:
+        """SIGUSR1, from the supervisor: first it drains the workers, and only then ends us."""
+        self.draining = True
+
+    def end(self) -> None:
+        """SIGTERM. It may come to all processes at once, from a service manager."""
+        self.draining = True
+        self.told.set()
+
+    def orphaned(self) -> None:
+        _log.warning("supervisor_gone")
+        self.end()
 
 
 class Control:
     """The parts of the control process, wired."""
 
-    def __init__(self, start: Start, redis: aredis.Redis, file: Path, link: Path, data_dir: Path) -> None:
+    def __init__(
+        self, start: Start, redis: aredis.Redis, file: Path, link: Path, data_dir: Path, ending: Ending
+    ) -> None:
         self.metrics = Metrics()
         self.states, self.pairs = StateStore(redis), PairStore(redis, self.metrics.count_dropped)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
@@ -81,7 +105,9 @@ class Control:
         )
         self.recorder.set_rules(start.loaded.rules)
         self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
-        self.operations = ControlOperations(self.controller, self.reloader, lambda: self.hub.serving)
+        self.operations = ControlOperations(
+            self.controller, self.reloader, lambda: self.hub.serving, lambda: ending.draining
+        )
 
     async def take(self, tick: Tick, live: bool) -> None:
         """A tick on its way from a worker: into the metrics, to the guards, to the store. Raises nothing: a tick that
@@ -102,33 +128,32 @@ class Control:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Until SIGTERM, or until the supervisor and all workers are gone. Raises CrossfadeError where it cannot start."""
-    told_to_stop = asyncio.Event()
+    """Until SIGTERM or the supervisor's end, and until the workers are gone. Raises CrossfadeError where it cannot start."""
+    ending = Ending()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_stop.set)
+        loop.add_signal_handler(number, ending.end)
+    loop.add_signal_handler(signal.SIGUSR1, ending.drain)
     data_dir = Path(options.data_dir)
     start = find_start(Path(options.config), data_dir, resume=options.resume)
     try:
         async with AsyncExitStack() as parts:
-            control = await _start(start, options, data_dir, parts)
-            orphaned = asyncio.Event()
-            life.when_orphaned(options.life_fd, orphaned.set)
-            outliving = spawn(
-                _outlive_workers(orphaned, control.hub, told_to_stop, options.patience), "outlive workers"
-            )
-            parts.push_async_callback(stop, outliving)
-            await told_to_stop.wait()
+            control = await _start(start, options, data_dir, parts, ending)
+            life.when_orphaned(options.life_fd, ending.orphaned)
+            await ending.told.wait()
+            await _outlive_workers(control.hub, options.patience)
     except ConfigError as error:
         raise at_its_line(error, start.loaded) from error
     _log.info("control_ended")
 
 
-async def _start(start: Start, options: argparse.Namespace, data_dir: Path, parts: AsyncExitStack) -> Control:
+async def _start(
+    start: Start, options: argparse.Namespace, data_dir: Path, parts: AsyncExitStack, ending: Ending
+) -> Control:
     config = start.loaded.config
     redis = await _open_store(options.store or config.store, resume=options.resume)
     parts.push_async_callback(redis.aclose)
-    control = Control(start, redis, Path(options.config), Path(options.link), data_dir)
+    control = Control(start, redis, Path(options.config), Path(options.link), data_dir, ending)
     parts.callback(control.recorder.close)
     parts.push_async_callback(stop, spawn(control.recorder.run(), "recorder"))
     try:
@@ -170,13 +195,10 @@ async def _open_store(url: str, *, resume: bool) -> aredis.Redis:
     return redis
 
 
-async def _outlive_workers(orphaned: asyncio.Event, hub: Hub, told_to_stop: asyncio.Event, patience: float) -> None:
-    await orphaned.wait()
-    _log.warning("supervisor_gone", workers=len(hub.workers))
+async def _outlive_workers(hub: Hub, patience: float) -> None:
     deadline = asyncio.get_running_loop().time() + patience
     while hub.workers and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # rare, and in no hurry
         await asyncio.sleep(_LOOK_FOR_WORKERS)
-    told_to_stop.set()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -187,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--store", help="the embedded store's URL")
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--life-fd", type=int)
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds to outlive the supervisor")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds to wait for workers that drain")
     parser.add_argument("--resume", action="store_true", help="another control process ran before, and traffic is on")
     options = parser.parse_args(arguments)
     setproctitle.setproctitle(f"crossfade: {Process.CONTROL}")

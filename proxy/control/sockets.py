@@ -3,16 +3,39 @@
 This is the one thing it owns. A socket that its worker alone held would die with the worker, and the kernel would
 reset the connections that wait in its queue. Held here, it outlives the worker, and those connections are answered by
 the next one. With SO_REUSEPORT the kernel spreads new connections over the workers' sockets.
+
+A listening socket that is closed resets those who wait in its queue, and those whose handshake is not over. So the door
+is shut first (`shut_door`), the queue emptied, and only then the socket closed.
 """
 
+import ctypes
 import errno
 import os
 import socket
+import struct
+import sys
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
+
+import structlog
 
 from proxy.config.fields import Address
 from proxy.model.errors import ConfigError
+
+_log = structlog.get_logger()
+
+_SO_ATTACH_FILTER: Final = 26
+_NO_SYN: Final = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the TCP header that holds the flags (RFC 9293, section 3.1)
+        (0x45, 0, 1, 0x02),  # is SYN among them?
+        (0x06, 0, 0, 0),  # yes: drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # no: take all of it
+    )
+)
+"""A socket filter (bpf(4), Linux's networking/filter) that lets no new connection begin."""
 
 
 def open_sockets(address: Address, count: int) -> list[socket.socket]:
@@ -31,6 +54,20 @@ def open_sockets(address: Address, count: int) -> list[socket.socket]:
         close_sockets(opened)
         raise ConfigError(_problem(address, error), path="listen.address") from error
     return opened
+
+
+def shut_door(sockets: list[socket.socket]) -> None:
+    """Let no further connection begin. Those whose handshake is under way, or who wait in a queue, are still served.
+    Others try again by themselves, and are refused as soon as the sockets are closed. Takes no privilege."""
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    attached = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+    for each in sockets:
+        try:
+            each.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+        except OSError as error:
+            _log.warning("door_not_shut", problem=str(error), hint="who connects in this moment may be reset")
 
 
 def close_sockets(sockets: list[socket.socket]) -> None:

@@ -2,10 +2,13 @@
 order.
 
 Start: store (only `store: embedded`), control, workers; each must be ready before the next one starts, and if one
-cannot, those before it are ended and the start has failed. End: workers first, since they hold requests; then control,
-which writes down what they reported last; then the store. It decides nothing about traffic and owns nothing but the
+cannot, those before it are ended and the start has failed. It decides nothing about traffic and owns nothing but the
 sockets (see `sockets`), so that it has no reason to crash. If it dies all the same, the others notice and drain by
 themselves.
+
+End, in this order: readiness fails at once; after `drain_delay`, in which all goes on as before, no client can connect
+any more; the workers, since they hold requests, get `drain_timeout` to finish them; then control, which writes down
+what they reported last; then the store. Each has its time, so the whole has: see the README.
 """
 
 import asyncio
@@ -25,7 +28,7 @@ from setproctitle import setproctitle
 from proxy.config.schema import Config
 from proxy.control.child import Backoff, Child, Program, StartError
 from proxy.control.configuration import Loaded, at_its_line, worker_count
-from proxy.control.sockets import close_sockets, open_sockets
+from proxy.control.sockets import close_sockets, open_sockets, shut_door
 from proxy.model.errors import ConfigError
 from proxy.model.words import Process
 from proxy.storage import embedded, locks
@@ -38,9 +41,13 @@ from proxy.telemetry.tasks import spawn, stop
 
 _log = structlog.get_logger()
 
+_HANDSHAKE: Final = 0.2
+"""Seconds between shutting the door and draining: those who are connecting get through."""
 _LAST_WORDS: Final = 5.0
 """Seconds that a draining worker has beyond `drain_timeout`, to cut off its last requests and hand over its counts."""
-_FLUSH_TIMEOUT: Final = 15.0
+_CONTROL_TIMEOUT: Final = 6.0
+"""Seconds that control gets to end in. Nothing is lost where it hangs: what it did not keep, a worker has on disk."""
+_STORE_TIMEOUT: Final = 15.0
 
 
 def supervise(loaded: Loaded) -> int:
@@ -113,6 +120,7 @@ class Supervisor:
         try:
             if await self._or_stop(self._start()):
                 await self._told_to_stop.wait()
+                await self._delay()
         finally:
             clean = await self._end()
         _log.info("stopped", clean=clean)
@@ -170,6 +178,8 @@ class Supervisor:
                 await child.kill()
             else:
                 _log.info("child_started", child=child.name, pid=child.pid)
+                if self._told_to_stop.is_set():
+                    self._tell_unready()
 
     def _on_hangup(self) -> None:
         # One that has no handler yet would die of it; it has just read the file anyway, and watches it from then on.
@@ -183,16 +193,30 @@ class Supervisor:
             self._told_twice.set()
         _log.info("stopping", signal=number.name, hurry=self._told_twice.is_set())
         self._told_to_stop.set()
+        self._tell_unready()
+
+    def _tell_unready(self) -> None:
+        if self._control.ready:
+            self._control.signal(signal.SIGUSR1)
+
+    async def _delay(self) -> None:
+        """Serve on for a while, new connections too: whoever sends them has to see first that we are not ready."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._loaded.config.drain_delay):
+                await self._told_twice.wait()
 
     async def _end(self) -> bool:
         """End all children. Whether each ended by itself, in time."""
         await stop(*self._keepers)
-        close_sockets(self._held.sockets)  # clients are refused now, instead of waiting for nobody
+        if any(worker.ready for worker in self._workers):
+            shut_door(self._held.sockets)
+            await asyncio.sleep(_HANDSHAKE)
+        close_sockets(self._held.sockets)  # the workers still hold them, until they have accepted who waits
         patience = self._loaded.config.drain_timeout + _LAST_WORDS
         clean = all(await asyncio.gather(*(self._stop_worker(worker, patience) for worker in self._workers)))
-        for child in (self._control, self._store):
-            if child is not None and not await child.stop(_FLUSH_TIMEOUT):
-                _log.error("child_killed", child=child.name, after=_FLUSH_TIMEOUT)
+        for child, timeout in ((self._control, _CONTROL_TIMEOUT), (self._store, _STORE_TIMEOUT)):
+            if child is not None and not await child.stop(timeout):
+                _log.error("child_killed", child=child.name, after=timeout)
                 clean = False
         os.close(self._life)
         os.close(self._life_kept)
@@ -218,13 +242,14 @@ class Supervisor:
             Process.STORE,
             tuple(store.argv),
             (store.lock,),
-            ready=lambda: wait_ready(store.url, _FLUSH_TIMEOUT),
+            ready=lambda: wait_ready(store.url, _STORE_TIMEOUT),
             output=self._held.data_dir / "store" / "log",
         )
 
     def _control_program(self) -> Program:
         store = ("--store", self._held.store.url) if self._held.store is not None else ()
-        patience = str(self._loaded.config.drain_timeout + _LAST_WORDS)
+        config = self._loaded.config
+        patience = str(config.drain_delay + config.drain_timeout + _LAST_WORDS)
         arguments = ("--config", self._loaded.file, "--patience", patience, *store)
         return self._ours(Process.CONTROL, "proxy.control.process", *arguments)
 

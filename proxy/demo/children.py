@@ -70,7 +70,8 @@ class Child:
             return ""
         self._process.terminate()
         try:
-            code = await asyncio.wait_for(self._process.wait(), _GRACE)
+            async with asyncio.timeout(_GRACE):
+                code = await self._process.wait()
         except TimeoutError:
             self.kill()
             await self._process.wait()

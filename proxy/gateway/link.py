@@ -75,7 +75,8 @@ class Link:
         self._disk = await asyncio.to_thread(Spool, self._spool_directory)
         self._tasks = [spawn(self._keep_connected(), "link"), spawn(self._pump(), "link pump")]
         try:
-            await asyncio.wait_for(self._greeted.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._greeted.wait()
         except TimeoutError:
             return False
         return True

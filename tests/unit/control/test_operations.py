@@ -20,11 +20,11 @@ class Scene:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.file = store, folder / "crossfade.yaml"
         self.file.write_text(CONFIG)
-        self.workers = 1
+        self.workers, self.draining = 1, False
         metrics = Metrics()
         self.controller = Controller(loaded(), store, metrics, FakeClock(), lambda _: None, folder)
         reloader = Reloader(self.file, loaded(), self.controller.apply, metrics)
-        self.operations = ControlOperations(self.controller, reloader, lambda: self.workers)
+        self.operations = ControlOperations(self.controller, reloader, lambda: self.workers, lambda: self.draining)
 
 
 @pytest.fixture
@@ -102,6 +102,8 @@ async def test_it_is_ready_when_there_is_a_worker(scene: Scene) -> None:
     assert scene.operations.unready() == []
     scene.workers = 0
     assert scene.operations.unready() == ["no worker accepts requests"]
+    scene.draining = True
+    assert scene.operations.unready() == ["draining"]
 
 
 async def test_the_configuration_is_that_which_runs(scene: Scene) -> None:

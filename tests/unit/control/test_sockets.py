@@ -1,13 +1,16 @@
 """Binding for the workers: one socket each, on one address that nobody else has."""
 
+import errno
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.config.fields import Address
-from proxy.control.sockets import close_sockets, open_sockets
+from proxy.control.sockets import close_sockets, open_sockets, shut_door
 from proxy.model.errors import ConfigError
 
 
@@ -73,3 +76,32 @@ def test_all_of_ipv6_takes_ipv4_too() -> None:
     with closing(socket.create_connection(("127.0.0.1", sockets[0].getsockname()[1]))):
         pass
     close_sockets(sockets)
+
+
+def test_behind_a_shut_door_nobody_begins_but_who_waits_is_served() -> None:
+    (listening,) = open_sockets(Address("127.0.0.1", 0), 1)
+    listening.listen()
+    with closing(socket.create_connection(listening.getsockname())) as early:
+        shut_door([listening])
+        early.sendall(b"hello")
+        accepted, _ = listening.accept()
+        with closing(accepted):
+            assert accepted.recv(5) == b"hello"
+            accepted.sendall(b"welcome")
+            assert early.recv(7) == b"welcome"
+
+        with closing(socket.socket()) as late:
+            late.setblocking(False)
+            assert late.connect_ex(listening.getsockname()) == errno.EINPROGRESS
+            assert select.select([], [late], [], 0.05) == ([], [], [])
+            close_sockets([listening])  # its next try, a second later, finds nobody
+            assert select.select([], [late], [], 5.0)[1] == [late]
+            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+def test_a_door_that_cannot_be_shut_is_told() -> None:
+    (listening,) = open_sockets(Address("127.0.0.1", 0), 1)
+    close_sockets([listening])
+    with capture_logs() as said:
+        shut_door([listening])
+    assert [line["event"] for line in said] == ["door_not_shut"]
