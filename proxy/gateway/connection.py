@@ -12,7 +12,8 @@ from typing import Final
 
 import httptools
 
-from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, Names, nominated, without
+from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, UPGRADE, Names, nominated, without
+from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn, Writer
 from proxy.model.errors import ResetError, UpstreamError
 from proxy.model.snapshot import UpstreamSpec
@@ -54,18 +55,36 @@ class Taker:
     def ended(self) -> None:
         """The answer is whole. The connection is back in the pool already."""
 
+    def switched(self, connection: "Connection", rest: bytes) -> None:
+        """The upstream agreed to change the protocol (101): the connection is this taker's for good. `rest` came behind
+        the answer's head."""
+
     def lost(self, error: UpstreamError, *, stale: bool) -> None:
         """No answer, or no whole one."""
+
+    def wanted(self) -> bool:
+        """Whether a connection is still wanted, asked of one that waited for its turn."""
+        return True
 
     def hold(self, full: bool) -> None:
         """The request's way is full (True) or has room again (False)."""
 
 
 class Pool:
-    """What a connection asks of its upstream. `durations` are seconds to the heads of answers, since the last tick;
+    """What a connection asks of its upstream. Since the last tick, `durations` are seconds to the heads of answers, and
     `strays` counts connections that sent bytes nobody had asked for."""
 
-    __slots__ = ("durations", "idle_timeout", "names", "response_timeout", "spec", "strays", "turn")
+    __slots__ = (
+        "durations",
+        "idle_timeout",
+        "keep_alive_timeout",
+        "names",
+        "response_timeout",
+        "spec",
+        "strays",
+        "total_timeout",
+        "turn",
+    )
 
     def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn) -> None:
         self.spec = spec
@@ -73,6 +92,8 @@ class Pool:
         self.turn = turn
         self.response_timeout = spec.timeouts.response
         self.idle_timeout = spec.timeouts.idle
+        self.keep_alive_timeout = spec.timeouts.keep_alive
+        self.total_timeout = spec.timeouts.total or _FOREVER
         self.durations: list[float] = []
         self.strays = 0
 
@@ -84,13 +105,15 @@ class Pool:
 
 
 class Connection(Writer):
-    """`deadline` is when the sweep ends it (monotonic seconds). `pooled`: it has waited in the pool. Of the answer
-    under way a taker finds `status`, `lines`, `noted` and `length` here (empty where Content-Length was not said)."""
+    """`deadline` is when the sweep ends it, `ends` when it does so whatever happens (monotonic seconds). `pooled`: it
+    has waited in the pool. Of the answer under way a taker finds `status`, `lines`, `noted` and `length` here (empty
+    where Content-Length was not said). `tunnel` is where its bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_chunked", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done", "_held", "_interim", "_keep",
-        "_kinds", "_moved", "_names", "_parser", "_seen", "_sent_at", "_until_end", "closing", "deadline", "head_only",
-        "length", "lines", "noted", "pooled", "status", "taker", "upstream",
+        "_at_once", "_chunked", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done", "_held",
+        "_interim", "_keep", "_kinds", "_moved", "_names", "_parser", "_protocol", "_seen", "_sent_at", "_switching",
+        "_until_end", "_upgrade", "closing", "deadline", "ends", "head_only", "length", "lines", "noted", "pooled",
+        "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -98,7 +121,8 @@ class Connection(Writer):
         self.upstream = upstream
         self.taker: Taker | None = None
         self.closing = False
-        self.deadline = _FOREVER
+        self.deadline = self.ends = _FOREVER
+        self.tunnel: Tunnel | None = None
         self._names = upstream.names
         self._kinds = upstream.names.kinds
         self._parser = httptools.HttpResponseParser(self)
@@ -106,21 +130,25 @@ class Connection(Writer):
         self._done = self._complete = True
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
         self._fed = self._framing = 0
-        self._moved = False
+        self._moved = self._at_once = self._switching = False
+        self._upgrade = b""
 
     # --- the taker's side
 
-    def send(self, pieces: list[bytes], *, head_only: bool, complete: bool) -> None:
+    def send(self, pieces: list[bytes], *, head_only: bool, complete: bool, upgrade: bytes = b"") -> None:
         """Write a request's head and what there is of its body. `head_only`: the answer to HEAD has no body.
-        `complete`: nothing of the request follows, so the answer is waited for from now on."""
+        `complete`: nothing of the request follows, so the answer is waited for from now on. `upgrade`: the protocol
+        (lower case) that the request asks to change to."""
         self._done = self._seen = self._head_done = self._interim = self._until_end = False
-        self._complete = complete
+        self._complete = self._at_once = complete
+        self._upgrade = upgrade
         self._keep = True
         self._fed = self._framing = 0
         self.head_only = head_only
         now = monotonic()
         self._sent_at = now
         self.deadline = now + self.upstream.response_timeout if complete else _FOREVER
+        self.ends = now + self.upstream.total_timeout
         for piece in pieces:
             self.write(piece)
 
@@ -183,6 +211,9 @@ class Connection(Writer):
 
     def data_received(self, data: bytes) -> None:
         if self._done:
+            if self.tunnel is not None:
+                self.tunnel.carry(data, self)
+                return
             # Bytes that nobody asked for can only be read as an answer to a request to come: never.
             self.upstream.strays += 1
             self._drop_idle()
@@ -191,8 +222,8 @@ class Connection(Writer):
         self._fed += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.fail(ResetError(f"upstream {self.upstream.spec.name}: switched protocols unasked"))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             if not self._done:
@@ -211,6 +242,10 @@ class Connection(Writer):
                 self.taker.flush()
             elif self._fed > _MAX_UNWANTED:
                 self.abandon()
+        elif self._switching:
+            self.fail(
+                ResetError(f"upstream {self.upstream.spec.name}: it switched protocols without Connection: upgrade")
+            )
         elif self._fed > _MAX_HEAD:
             self.fail(ResetError(f"upstream {self.upstream.spec.name}: its answer's head is too large"))
 
@@ -222,17 +257,34 @@ class Connection(Writer):
         if taker is not None:
             taker.ended()
 
+    def _switch(self, rest: bytes) -> None:
+        """It speaks another protocol from now on, if that is the one that was asked for."""
+        taker = self.taker
+        if not self._switching or taker is None:
+            self.fail(ResetError(f"upstream {self.upstream.spec.name}: switched protocols unasked"))
+            return
+        self.taker = None
+        self._done = True
+        self.deadline = self.ends = _FOREVER
+        self.upstream.forget(self)
+        taker.switched(self, rest)
+
     def _drop_idle(self) -> None:
         self.abort()
         self.upstream.forget(self)
 
     def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            return self.tunnel.end_of(self)
         # It says no more. Closing would first wait until it has read all that was written, which it may never do.
         self.abort()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closing = True
+        if self.tunnel is not None:
+            self.tunnel.lost(self)
+            return
         taker, self.taker = self.taker, None
         self.upstream.forget(self)
         if taker is None:
@@ -243,15 +295,23 @@ class Connection(Writer):
         else:
             name = self.upstream.spec.name
             what = "closed before its answer was whole" if self._seen else "closed without an answer"
-            taker.lost(ResetError(f"upstream {name}: {what}"), stale=self.pooled and not self._seen)
+            reset = ResetError(f"upstream {name}: {what}")
+            reset.sent = not (self._at_once and self._pieces)  # all of it was to leave at once, and has not
+            taker.lost(reset, stale=self.pooled and not self._seen)
 
     def pause_writing(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.hold(True, self)
+            return
         if not self._complete:
             self.deadline = monotonic() + self.upstream.idle_timeout
         if self.taker is not None:
             self.taker.hold(True)
 
     def resume_writing(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.hold(False, self)
+            return
         if not self._complete:
             self.deadline = _FOREVER
         if self.taker is not None:
@@ -263,11 +323,13 @@ class Connection(Writer):
         if self._done:
             self._keep = False  # bytes after the end of the answer: they go down with their connection
             return
+        if self._switching:
+            raise ValueError("it speaks HTTP after it has switched protocols")
         self.lines: list[bytes] = []
         self.noted: list[tuple[bytes, bytes]] = []
         self.length = b""
         self._chunked = False
-        self._connection = b""
+        self._connection = self._protocol = b""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         kind = self._kinds.get(name)
@@ -284,6 +346,8 @@ class Connection(Writer):
             self._coding(value)
         elif kind == CONNECTION:
             self._connection += b"," + value if self._connection else value
+        elif kind == UPGRADE:
+            self._protocol = value
         elif kind == NOTE:
             lower = name.lower()
             self.noted.append((lower, value))
@@ -301,7 +365,11 @@ class Connection(Writer):
         self.status = status = parser.get_status_code()
         if status < 200:
             self._interim = True
-            if status not in (100, 101) and self.taker is not None:
+            if status == 101:
+                if not self._upgrade or self._protocol.lower() != self._upgrade:
+                    raise ValueError("it switched to a protocol that was not asked for")
+                self._switching = True
+            elif status != 100 and self.taker is not None:
                 self.taker.interim(self)
             return
         self._head_done = True

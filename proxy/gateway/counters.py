@@ -22,7 +22,7 @@ _ZEROS: Final = [0.0] * (len(measures.BOUNDS) + 2)
 class Tally:
     """`open` is the number of requests under way that will count here."""
 
-    __slots__ = ("arm", "codes", "evidence", "failed", "histogram", "labels", "ok", "open", "slow")
+    __slots__ = ("arm", "codes", "evidence", "failed", "first_bytes", "histogram", "labels", "ok", "open", "slow")
 
     def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> None:
         self.labels = (route, arm.value, mode.value)
@@ -30,14 +30,19 @@ class Tally:
         self.evidence = evidence
         self.codes: dict[int, int] = {}
         self.histogram = _ZEROS.copy()
+        self.first_bytes = _ZEROS.copy()
         self.ok = self.failed = self.slow = self.open = 0
 
-    def answered(self, code: int, duration: float) -> None:
-        """An answer to the client."""
+    def answered(self, code: int, duration: float, first_byte: float) -> None:
+        """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
         self.codes[code] = self.codes.get(code, 0) + 1
         histogram = self.histogram
         histogram[0] += duration
         histogram[bisect_left(measures.BOUNDS, duration) + 1] += 1
+        if first_byte:
+            histogram = self.first_bytes
+            histogram[0] += first_byte
+            histogram[bisect_left(measures.BOUNDS, first_byte) + 1] += 1
 
     def outcome(self, *, failed: bool, slow: bool) -> None:
         """What the arm did, as evidence for stages and guard."""
@@ -60,6 +65,9 @@ class Counters:
         self.retries: dict[Labels, int] = defaultdict(int)
         self.gone: dict[Labels, int] = defaultdict(int)
         self.dropped: dict[Labels, int] = defaultdict(int)
+        self.overrides: dict[Labels, int] = defaultdict(int)
+        self.strays: dict[Labels, int] = defaultdict(int)
+        self.health: dict[Labels, int] = defaultdict(int)
         self._refused: dict[Labels, int] = defaultdict(int)
         self._tallies: dict[tuple[Any, ...], Tally] = {}
         self.records: list[Any] = []
@@ -107,6 +115,9 @@ class Counters:
             (measures.CLIENT_GONE, self.gone),
             (measures.PAIRS_DROPPED, self.dropped),
             (measures.REFUSED, self._refused),
+            (measures.OVERRIDES, self.overrides),
+            (measures.STRAYS, self.strays),
+            (measures.HEALTH_CHECKS, self.health),
         ):
             if counts:
                 counters[family.name] = dict(counts)
@@ -120,6 +131,7 @@ class Counters:
         requests: dict[Labels, int] = {}
         outcomes: dict[Labels, int] = {}
         durations: dict[Labels, list[float]] = {}
+        first_bytes: dict[Labels, list[float]] = {}
         for tally in self._tallies.values():
             if tally.codes:
                 for code, count in tally.codes.items():
@@ -128,6 +140,9 @@ class Counters:
                 _add(durations, tally.labels, tally.histogram)
                 tally.codes = {}
                 tally.histogram = _ZEROS.copy()
+                if any(tally.first_bytes):
+                    _add(first_bytes, tally.labels, tally.first_bytes)
+                    tally.first_bytes = _ZEROS.copy()
             if tally.evidence is not None and (tally.ok or tally.failed or tally.slow):
                 for result, count in (("ok", tally.ok), ("failed", tally.failed), ("slow", tally.slow)):
                     if count:
@@ -137,6 +152,8 @@ class Counters:
         if requests:
             counters[measures.REQUESTS.name] = requests
             histograms[measures.REQUEST_DURATION.name] = durations
+        if first_bytes:
+            histograms[measures.FIRST_BYTE.name] = first_bytes
         if outcomes:
             counters[measures.OUTCOMES.name] = outcomes
 

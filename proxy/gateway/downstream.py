@@ -16,12 +16,17 @@ from proxy.gateway.reader import RequestReader
 from proxy.gateway.reply import Client
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
+from proxy.gateway.tunnel import Tunnel
 from proxy.model.errors import RequestError, RequestTimeoutError
 
 _WRITE_HIGH: Final = 128 << 10
 _SMALL_BODY: Final = 64 << 10
 """A body up to this size is waited for, so that head and body leave in one write."""
 _LINGER: Final = 5.0
+_FIRST_WORDS: Final = 0.5
+"""Seconds that a client has to begin its first request in where we are draining."""
+_PROBE: Final = (1.0, 15.0)
+"""Seconds until a client that ended its side is asked whether it is there still, and between two such questions."""
 _FOREVER: Final = float("inf")
 
 _HOLD_QUEUE: Final = 1
@@ -36,8 +41,8 @@ class Downstream(Client):
     """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited."""
 
     __slots__ = (
-        "_awaited", "_clients", "_due", "_half_closed", "_held", "_left", "_lingering", "_reader", "_shared",
-        "_stalled", "active", "closing", "deadline",
+        "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since", "_left", "_lingering",
+        "_reader", "_served", "_shared", "_stalled", "_tunnel", "active", "closing", "deadline",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, clients: set["Downstream"]) -> None:
@@ -48,8 +53,10 @@ class Downstream(Client):
         self.closing = False
         self.deadline = _FOREVER
         self._half_closed = self._lingering = self._stalled = self._due = False
-        self._held = self._left = 0
+        self._held = self._left = self._served = 0
+        self._body_since = self._held_since = 0.0
         self._awaited = _IDLE
+        self._tunnel: Tunnel | None = None
 
     # --- the transport's side
 
@@ -64,24 +71,35 @@ class Downstream(Client):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._clients.add(self)
         self.deadline = monotonic() + self._shared.table.limits.header_timeout
+        if self._shared.draining:
+            self.drain()
 
     def data_received(self, data: bytes) -> None:
-        if not self._lingering:
+        if self._tunnel is not None:
+            self._tunnel.carry(data, self)
+        elif not self._lingering:
             self._reader.feed(data)
             self._pump()
 
     def eof_received(self) -> bool:
-        """A client that half-closes still gets its answers (RFC 9112, section 9.6)."""
+        """A client that half-closes still gets its answers (RFC 9112, section 9.6). One that has gone ends its side in
+        the same way, so it is asked after a while (see `_probe`)."""
+        if self._tunnel is not None:
+            return self._tunnel.end_of(self)
         requests = self._reader.requests
         last = requests[-1] if requests else self.active.request if self.active is not None else None
         if last is None or not last.complete:
             return False  # nothing to answer, or a request that can never become whole
         self._half_closed = True
+        if not self._stalled:
+            self.deadline = monotonic() + _PROBE[0]
         return True
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
         self._clients.discard(self)
+        if self._tunnel is not None:
+            self._tunnel.lost(self)
         self._reader.requests.clear()
         active, self.active = self.active, None
         if active is not None:
@@ -89,6 +107,9 @@ class Downstream(Client):
 
     def pause_writing(self) -> None:
         """The client reads too slowly; one that takes nothing at all for `idle_timeout` is let go by the sweep."""
+        if self._tunnel is not None:
+            self._tunnel.hold(True, self)
+            return
         self._stalled = True
         self._left = self.transport.get_write_buffer_size()
         self.deadline = monotonic() + self._shared.table.limits.idle_timeout
@@ -96,6 +117,9 @@ class Downstream(Client):
             self.active.hold_answer(True)
 
     def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.hold(False, self)
+            return
         self._stalled = False
         if self.active is not None:
             self._await_body(self.active.request)
@@ -117,34 +141,49 @@ class Downstream(Client):
             requests = reader.requests
             if not requests:
                 if reader.in_head:
-                    self._await(_HEAD)
+                    self._await_head()
             elif requests[0].complete or self._goes_before_its_end(requests[0]):
                 self._start(requests.popleft())
             else:
-                self._await(_BODY)
+                if self._awaited != _BODY:
+                    self._awaited = _BODY
+                    self._body_since = monotonic()
+                self._await_body(requests[0])
         elif not self._stalled:
             self._await_body(self.active.request)
-        if (self.active is not None or self._due) and (reader.requests or reader.refusal is not None):
+        if (self.active is not None or self._due) and (reader.requests or reader.refusal is not None or reader.held):
             self._hold(_HOLD_QUEUE)
         elif self._held & _HOLD_QUEUE:
             self._release(_HOLD_QUEUE)
 
     def _start(self, request: Request) -> None:
+        if self._awaited != _BODY:
+            self._body_since = monotonic()
         self._awaited = _IDLE
         self._await_body(request)
+        self._served += 1
+        if self._served == self._shared.table.limits.max_requests:
+            request.keep_alive = False
         self.active = exchange = Exchange(self, self._shared, request)
         exchange.start()
 
-    def _await(self, what: int) -> None:
-        """A part of a head or of a small body has come: from its first byte on there is a time for the rest."""
-        if self._awaited != what:
-            self._awaited = what
-            limits = self._shared.table.limits
-            self.deadline = monotonic() + (limits.header_timeout if what == _HEAD else limits.body_timeout)
+    def _await_head(self) -> None:
+        """A part of a head has come: from its first byte on there is a time for the rest."""
+        if self._awaited != _HEAD:
+            self._awaited = _HEAD
+            self.deadline = monotonic() + self._shared.table.limits.header_timeout
 
     def _await_body(self, request: Request) -> None:
-        """The next piece of a body has its time; once the body is whole nothing is awaited of the client."""
-        self.deadline = _FOREVER if request.complete else monotonic() + self._shared.table.limits.body_timeout
+        """The next piece of a body has its time, and all of them together theirs: once `body_timeout` has passed, the
+        average must not fall below `min_body_rate`. Once the body is whole nothing is awaited of the client."""
+        if request.complete:
+            self.deadline = monotonic() + _PROBE[0] if self._half_closed else _FOREVER
+            return
+        limits = self._shared.table.limits
+        self.deadline = monotonic() + limits.body_timeout
+        if limits.min_body_rate:
+            slowest = self._body_since + limits.body_timeout + request.size / limits.min_body_rate
+            self.deadline = min(self.deadline, slowest)
 
     def _goes_before_its_end(self, request: Request) -> bool:
         if request.expects:
@@ -175,10 +214,15 @@ class Downstream(Client):
         """The active request has been answered."""
         exchange, self.active = self.active, None
         reader = self._reader
+        if reader.offered:
+            reader.go_on()
         if exchange is not None and not exchange.request.complete:
             self._linger()
         elif not keep_alive or self._shared.draining:
-            self.close()
+            if reader.requests or reader.refusal is not None or reader.in_head or self._held:
+                self._linger()  # it has sent more than is read
+            else:
+                self.close()
         elif reader.requests or reader.refusal is not None:
             # Not from within: many pipelined requests must not nest.
             self._due = True
@@ -189,6 +233,24 @@ class Downstream(Client):
             limits = self._shared.table.limits
             self._awaited = _HEAD if reader.in_head else _IDLE
             self.deadline = monotonic() + (limits.header_timeout if reader.in_head else limits.idle_timeout)
+            if self._held & _HOLD_QUEUE:
+                self._release(_HOLD_QUEUE)  # what was held was no whole request
+
+    def tunnelled(self, tunnel: Tunnel) -> None:
+        self.active = None
+        self._tunnel = tunnel
+        self.deadline = _FOREVER
+        reader = self._reader
+        held, reader.held = reader.held, b""
+        if held:
+            tunnel.carry(held, self)
+        if self._held:
+            self._held = 0
+            self.transport.resume_reading()
+        if self._stalled:
+            tunnel.hold(True, self)
+        if self._half_closed:
+            tunnel.end_of(self)
 
     def _next(self) -> None:
         self._due = False
@@ -215,10 +277,18 @@ class Downstream(Client):
         self.deadline = monotonic() + self._shared.table.limits.idle_timeout
         self.transport.close()
 
-    def close_if_idle(self) -> None:
-        """No more requests are served on it: we are draining."""
-        if self.active is None and not self._reader.requests and not self._reader.in_head:
+    def drain(self) -> None:
+        """No request is served after the one under way. A client that has only just connected may still ask one: it
+        was let in, and would take a close for a failure (between requests it has to expect one: RFC 9112, 9.3.1)."""
+        reader = self._reader
+        if self.closing or self._lingering or self._tunnel is not None or self.active is not None:
+            return
+        if reader.requests or reader.in_head:
+            return
+        if self._served:
             self.close()
+        else:
+            self.deadline = min(self.deadline, monotonic() + _FIRST_WORDS)
 
     def abort(self) -> None:
         self.closing = True
@@ -231,6 +301,8 @@ class Downstream(Client):
             self._sweep_unread(now)
         elif self._lingering:
             self.close()
+        elif self._half_closed:
+            self._probe(now)
         elif self._held & _HOLD_UPSTREAM:
             self.deadline = now + self._shared.table.limits.body_timeout  # it is we who do not read
         elif self.active is not None or self._awaited == _BODY:
@@ -241,6 +313,14 @@ class Downstream(Client):
             self._pump()
         else:
             self.close()
+
+    def _probe(self, now: float) -> None:
+        """A client that has gone, not only ended its side, answers whatever is sent with a reset. 100 Continue is what
+        every client of HTTP/1.1 must bear before an answer (RFC 9110, section 15.2)."""
+        self.deadline = now + _PROBE[1]
+        active = self.active
+        if active is not None and active.silent and not active.request.old:
+            self.write(CONTINUE)
 
     def _sweep_unread(self, now: float) -> None:
         """What was written waits for the client. Slowly is well, but not for nothing at all."""
@@ -256,8 +336,11 @@ class Downstream(Client):
     def hold_request(self, full: bool) -> None:
         """The upstream cannot take more of the request's body, or can again."""
         if full:
+            if not self._held & _HOLD_UPSTREAM:
+                self._held_since = monotonic()
             self._hold(_HOLD_UPSTREAM)
-        else:
+        elif self._held & _HOLD_UPSTREAM:
+            self._body_since += monotonic() - self._held_since
             self._release(_HOLD_UPSTREAM)
 
     def _hold(self, why: int) -> None:

@@ -4,74 +4,46 @@ The rules of this file: the client gets exactly one answer; once a byte of an an
 arm can serve; the shadow never delays, fails or changes the answer; each request on a rollout's route counts one fate.
 """
 
+import asyncio
+import random
 from time import monotonic, time
 from typing import Final
 
+from proxy.gateway.accounts import Accounts
 from proxy.gateway.answers import STATUS_LINES, error_answer
-from proxy.gateway.connection import Connection, Taker
+from proxy.gateway.connection import Connection
 from proxy.gateway.fallback import PartialAnswer, too_unsure, why_not
-from proxy.gateway.recording import Notes
 from proxy.gateway.reply import Client, Reply
 from proxy.gateway.request import REPLAY, Request
 from proxy.gateway.shadow import ShadowCopy
 from proxy.gateway.shared import Shared
-from proxy.gateway.table import RolloutEntry, RouteEntry, Way
+from proxy.gateway.table import RolloutEntry, Way
+from proxy.gateway.tunnel import Tunnel
 from proxy.model.errors import NoRouteError, RequestError, UpstreamError
-from proxy.model.records import OutcomeFields
-from proxy.model.words import Failure, Fate, Mode
-from proxy.routing.decide import BUCKET_IN, NO_ROLLOUT, Decision, decide, sampled
+from proxy.model.words import Arm, Failure, Fate, Mode, Reason
+from proxy.routing.decide import BUCKET_IN, decide, sampled
 from proxy.routing.identity import find_key
-from proxy.telemetry.logs import access_line
+from proxy.routing.override import verify
 
 _JOIN: Final = 32 << 10
 """A request up to this many bytes is joined into one write; of a larger one the body is written without a copy."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Exchange(Taker):
+class Exchange(Accounts):
     """Carries `request` from its head to the answer's end. The serving arm's `Taker`."""
 
     __slots__ = (
-        "_bucket",
-        "_chunked",
-        "_client",
-        "_connection",
-        "_decision",
-        "_escalation",
-        "_key",
-        "_notes",
-        "_over",
-        "_reply",
-        "_rollout",
-        "_route",
-        "_sent_at",
-        "_shared",
-        "_stale",
-        "_status",
-        "_table",
-        "_tries",
+        "_chunked", "_client", "_connection", "_escalation", "_over", "_reply", "_stale", "_status", "_table", "_tries",
         "_wants_copy",
-        "_way",
-        "request",
-        "started",
     )  # fmt: skip
 
-    _route: RouteEntry
-    _way: Way
-    _decision: Decision
-
     def __init__(self, client: Client, shared: Shared, request: Request) -> None:
+        super().__init__(shared, request)
         self._client = client
-        self._shared = shared
         self._table = shared.table
         self._reply = Reply(client)
-        self.request = request
-        self.started = self._sent_at = monotonic()
-        self._rollout: RolloutEntry | None = None
-        self._notes: Notes | None = None
         self._connection: Connection | None = None
-        self._key: bytes | None = None
-        self._bucket: int | None = None
         self._escalation = b""
         self._status = self._tries = 0
         self._over = self._stale = self._wants_copy = self._chunked = False
@@ -93,28 +65,27 @@ class Exchange(Taker):
         request.trace = shared.trace(request.trace)
         request.journey = self
         self._route = route = table.routes[place]
+        if request.upgrade and request.upgrade not in route.upgrades:
+            request.upgrade = b""  # it is served as the request that it is without
         if route.rollout is None:
-            self._decision = NO_ROLLOUT
             self._serve(route.legacy)
         else:
-            self._decide(route, route.rollout)
+            self._decide(route.rollout)
 
-    def _decide(self, route: RouteEntry, rollout: RolloutEntry) -> None:
+    def _decide(self, rollout: RolloutEntry) -> None:
         request, spec = self.request, rollout.spec
         self._rollout = rollout
         self._key = key = find_key(rollout.sources, request.noted, request.query, request.client_ip)
         if key is not None:
             self._bucket = rollout.bucket(key)
-        self._decision = decision = decide(rollout.weight, self._bucket, tripped=rollout.tripped)
-        self._shared.counters.decisions[route.reasons[decision.reason._value_]] += 1
-        count = rollout.requests
-        rollout.requests = count + 1
-        if sampled(count, rollout.record_share):
-            self._notes = Notes(spec, time())
-        if decision is BUCKET_IN:
-            request.keep_limit = max(REPLAY, spec.fallback.max_body)
-            self._count_fate(rollout, Fate.SAMPLED_OUT)
-            self._serve(rollout.canary)
+        if request.override and (forced := self._forced()) is not None:
+            self._drawn(rollout, Reason.OVERRIDE)
+            self._serve_one(rollout, agent=forced is Arm.AGENT)
+            return
+        decision = decide(rollout.weight, self._bucket, tripped=rollout.tripped)
+        count = self._drawn(rollout, decision.reason)
+        if decision is BUCKET_IN or request.upgrade:
+            self._serve_one(rollout, agent=decision is BUCKET_IN)
             return
         if not sampled(count, rollout.shadow_share):
             self._count_fate(rollout, Fate.SAMPLED_OUT)
@@ -127,10 +98,29 @@ class Exchange(Taker):
         if self._wants_copy and request.complete:
             self._copy(rollout)
 
+    def _forced(self) -> Arm | None:
+        """The arm that a tester's signed header asks for."""
+        secret = self._table.override_secret
+        if not secret:
+            return None
+        arm, result = verify(secret, self._route.name, self.request.override, time())
+        self._shared.counters.overrides[(result,)] += 1
+        return arm
+
+    def _serve_one(self, rollout: RolloutEntry, *, agent: bool) -> None:
+        """One arm serves, and the other gets no copy."""
+        self._count_fate(rollout, Fate.UPGRADED if self.request.upgrade else Fate.SAMPLED_OUT)
+        if agent:
+            self.request.keep_limit = max(REPLAY, rollout.spec.fallback.max_body)
+            self._serve(rollout.canary)
+        else:
+            self._serve(rollout.legacy)
+
     def _serve(self, way: Way) -> None:
         self._way = way
         way.tally.open += 1
         self._sent_at = monotonic()
+        self._first_byte = 0.0
         upstream = way.upstream
         if upstream.retries:
             upstream.earn_retry()
@@ -149,7 +139,11 @@ class Exchange(Taker):
         spec, pending, size = rollout.spec.shadow, rollout.pending, self.request.size
         if size > spec.max_body:
             self._count_fate(rollout, Fate.OVERSIZED)
-        elif len(pending.copies) >= spec.max_pending or pending.bytes + size > spec.max_pending_bytes:
+        elif (
+            len(pending.copies) >= spec.max_pending
+            or pending.bytes + size > spec.max_pending_bytes
+            or rollout.shadow.upstream.full
+        ):
             self._count_fate(rollout, Fate.DROPPED)
         else:
             if self._notes is not None:
@@ -163,20 +157,6 @@ class Exchange(Taker):
             self._wants_copy = False
             self._count_fate(self._rollout, fate)
 
-    def _copied(self, fate: Fate, agent: OutcomeFields | None) -> None:
-        """The copy has met its fate."""
-        assert self._rollout is not None  # only a rollout's request is copied
-        self._count_fate(self._rollout, fate)
-        if self._notes is not None:
-            self._notes.agent = agent
-            self._part_done(self._notes)
-
-    def _count_fate(self, rollout: RolloutEntry, fate: Fate) -> None:
-        word = fate._value_
-        self._shared.counters.fates[rollout.fates[word]] += 1
-        if self._notes is not None:
-            self._notes.fate = word
-
     # --- the request goes out
 
     def connected(self, connection: Connection) -> None:
@@ -187,16 +167,26 @@ class Exchange(Taker):
         self._connection = connection
         self._chunked = chunked = request.length < 0 and not request.complete
         extra = self._escalation if way.mode is Mode.FALLBACK else b""
+        if request.upgrade:
+            extra += b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
         pieces = [request.head(way, extra, chunked=chunked), *request.chunks]
         if chunked and request.chunks:
             pieces.insert(1, b"%x\r\n" % request.size)
             pieces.append(b"\r\n")
         if request.size <= _JOIN:
             pieces = [b"".join(pieces)]
-        connection.send(pieces, head_only=request.method == b"HEAD", complete=request.complete)
+        connection.send(pieces, head_only=request.method == b"HEAD", complete=request.complete, upgrade=request.upgrade)
         if not request.complete:
             self._client.hold_request(False)
             self._bound_body()
+
+    def wanted(self) -> bool:
+        return not self._over
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of an answer has gone to the client."""
+        return not self._reply.left
 
     def more(self, data: bytes) -> None:
         """More of the request's body has come."""
@@ -241,7 +231,7 @@ class Exchange(Taker):
 
     def answered(self, connection: Connection) -> None:
         status = connection.status
-        if status == 503 and self._may_try_again("503"):
+        if status == 503 and self.request.repeatable and self._may_try_again("503"):
             connection.abandon()
             self._connection = None
             self._again("503")
@@ -261,6 +251,8 @@ class Exchange(Taker):
         reply.head(request, connection, arm, draining=self._shared.draining)
 
     def body(self, data: bytes) -> None:
+        if not self._first_byte:
+            self._first_byte = monotonic() - self._sent_at
         if self._notes is not None:
             self._notes.body(data)
         self._reply.body(data)
@@ -288,12 +280,12 @@ class Exchange(Taker):
         self._reply.forget()
         if self._notes is not None:
             self._notes.forget()
-        if stale and not self._stale and self.request.whole:
+        if stale and not self._stale and self._may_send_again(error):
             self._stale = True
             self._count_retry("stale")
             self._ask(fresh=True)
-        elif failure is Failure.CONNECT_FAILURE and self._may_try_again(failure.value):
-            self._again(failure.value)
+        elif self._may_send_again(error) and self._may_try_again(failure._value_):
+            self._again(failure._value_)
         elif self._way.agent and self._can_fall_back(failure):
             self._fall_back(failure, failure.value)
         else:
@@ -301,18 +293,29 @@ class Exchange(Taker):
 
     # --- once more
 
+    def _may_send_again(self, error: UpstreamError) -> bool:
+        """Whether nothing is done twice by it: all of the request is there still, and none of it has been sent, or it
+        may be repeated."""
+        return self.request.whole and (not error.sent or self.request.repeatable)
+
     def _may_try_again(self, what: str) -> bool:
         upstream = self._way.upstream
         retry = upstream.spec.retry
         return self._tries < retry.attempts and what in retry.on and self.request.whole and upstream.may_retry()
 
     def _again(self, what: str) -> None:
+        """Once more, after a random part of a pause that doubles ("full jitter", M. Brooker, AWS, 2015): those who
+        failed together must not come back together."""
+        longest = self._way.upstream.spec.retry.backoff * 2**self._tries
         self._tries += 1
         self._count_retry(what)
-        self._ask(fresh=True)
+        if not self.request.complete:
+            self._client.hold_request(True)
+        asyncio.get_running_loop().call_later(random.uniform(0, longest), self._ask_again)  # noqa: S311  # no secret
 
-    def _count_retry(self, what: str) -> None:
-        self._shared.counters.retries[(self._way.upstream.spec.name, what)] += 1
+    def _ask_again(self) -> None:
+        if not self._over:
+            self._ask(fresh=True)
 
     # --- the agent cannot
 
@@ -353,7 +356,7 @@ class Exchange(Taker):
             return False
         if self.request.whole:
             return True
-        self._shared.counters.missed[(self._route.name, "body_too_large")] += 1
+        self._count_missed("body_too_large")
         return False
 
     def _fall_back(self, failure: Failure, reason: str) -> None:
@@ -362,24 +365,50 @@ class Exchange(Taker):
         assert rollout is not None  # only a rollout has an agent
         shared.counters.fallbacks[(self._route.name, failure.value)] += 1
         duration = monotonic() - self._sent_at
-        self._count_outcome(rollout, self._way, duration, failed=failure is not Failure.ESCALATION, error=failure)
+        self._count_outcome(self._way, duration, failed=failure is not Failure.ESCALATION, error=failure)
         escalation = shared.new_request_id()
         self._escalation = b"x-crossfade-escalation: %b\r\nx-crossfade-escalation-reason: %b\r\n" % (
             escalation, reason.encode("latin-1", "replace"),
         )  # fmt: skip
         if self._notes is not None:
-            self._notes.agent = self._notes.outcome(self._status, duration, failure.value)
+            self._notes.agent = self._notes.outcome(self._status, duration, failure.value, self._first_byte)
             self._notes.forget()
             self._notes.escalation = (escalation.decode(), reason)
         self._tries = 0
         self._stale = False
         self._serve(rollout.fallback)
 
-    def _attempted(self, agent: OutcomeFields) -> None:
-        """What the agent tried before legacy took over has been read."""
+    # --- the protocol changes
+
+    def switched(self, connection: Connection, rest: bytes) -> None:
+        """The arm agreed. From here on bytes go through, until one side ends: the request is answered."""
+        self._connection = None
+        if self._over:
+            connection.abort()
+            return
+        way, request, shared = self._way, self.request, self._shared
+        arm = way.arm._value_
+        self._client.write(
+            b"".join(
+                (
+                    STATUS_LINES[101], *connection.lines, b"connection: upgrade\r\nupgrade: ", request.upgrade,
+                    b"\r\nx-request-id: ", request.request_id, b"\r\nx-crossfade-arm: ", arm.encode(), b"\r\n\r\n",
+                )
+            )
+        )  # fmt: skip
+        self._status = 101
         if self._notes is not None:
-            self._notes.agent = agent
-            self._part_done(self._notes)
+            self._notes.answer(connection.noted)
+        duration = self._count_answer(101, failed=False, error=None)
+        tunnel = Tunnel(
+            self._client, connection, way.upstream.spec.timeouts.tunnel, (self._route.name, arm), shared.tunnels
+        )
+        connection.tunnel = tunnel
+        self._end(101)
+        self._client.tunnelled(tunnel)
+        if rest:
+            tunnel.carry(rest, connection)
+        self._record(101, duration, None)
 
     # --- the end
 
@@ -436,68 +465,22 @@ class Exchange(Taker):
 
     def _finish(self, status: int, *, failed: bool, error: Failure | None = None, cut: bool = False) -> None:
         """The serving arm is done: count, record, go on."""
-        now = monotonic()
-        way, rollout, notes = self._way, self._rollout, self._notes
-        way.tally.answered(status, now - self.started)
-        if rollout is None:
-            way.tally.open -= 1
-        else:
-            self._count_outcome(rollout, way, now - self._sent_at, failed=failed, error=error)
+        duration = self._count_answer(status, failed=failed, error=error)
         self._close(status, cut=cut)
-        if notes is not None:
-            told = notes.outcome(status, now - self._sent_at, error.value if error is not None else "")
-            if way.agent:
-                notes.agent = told
-            else:
-                notes.legacy = told
-            self._part_done(notes)
+        self._record(status, duration, error)
 
-    def _count_outcome(
-        self, rollout: RolloutEntry, way: Way, duration: float, *, failed: bool, error: Failure | None
-    ) -> None:
-        limit = rollout.slower_than
-        way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)
-        way.tally.open -= 1
-        if way.agent:
-            self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
-
-    def _close(self, status: int, *, cut: bool = False) -> None:
+    def _end(self, status: int) -> None:
         self._over = True
         self._shared.inflight -= 1
         if self._table.access_log:
-            self._log_access(status)
+            self._log_access(status, self._reply.sent)
         self.request.journey = None  # no circle is left: what is done goes at once, not by the collector
+
+    def _close(self, status: int, *, cut: bool = False) -> None:
+        self._end(status)
         if not self.request.complete:
             self._no_copy(Fate.DROPPED)
         if cut:
             self._client.abort()
         else:
             self._client.finished(keep_alive=self.request.keep_alive)
-
-    def _part_done(self, notes: Notes) -> None:
-        """One of serving, copy and partial answer is done; after the last one the record is made."""
-        notes.parts -= 1
-        if notes.parts or self._rollout is None:
-            return
-        served = (self._way.arm.value, self._way.mode.value, self._decision.reason.value)
-        key_hash = self._rollout.key_hash(self._key) if self._key is not None else ""
-        fields, size = notes.pack(self.request, self._route.name, key_hash, self._bucket, served)
-        self._shared.counters.record(self._route.name, fields, size)
-
-    def _log_access(self, status: int) -> None:
-        request, duration = self.request, monotonic() - self.started
-        way = self._way if request.journey is not None else None
-        access_line(
-            at=time() - duration,
-            request_id=request.request_id.decode("latin-1"),
-            client=request.client_ip.decode("latin-1"),
-            method=request.method.decode("latin-1"),
-            target=request.path.decode("latin-1"),
-            route=self._route.name if way is not None else "",
-            arm=way.arm.value if way is not None else "",
-            mode=way.mode.value if way is not None else "",
-            status=status,
-            duration=duration,
-            received=request.size,
-            sent=self._reply.sent,
-        )

@@ -53,7 +53,9 @@ class PartialAnswer(Taker):
     It reads up to the record's limit; past it the connection is closed.
     """
 
-    __slots__ = ("_connection", "_done", "_error", "_excerpt", "_noted", "_rollout", "_sent_at", "_status")
+    __slots__ = (
+        "_connection", "_done", "_error", "_excerpt", "_first_byte", "_noted", "_rollout", "_sent_at", "_status",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class PartialAnswer(Taker):
         self._noted = connection.noted
         self._error = error
         self._sent_at = sent_at
+        self._first_byte = 0.0
         self._excerpt = Excerpt(rollout.spec.record.max_body)
 
     def connected(self, connection: Connection) -> None:  # noqa: ARG002  # the port has it
@@ -82,6 +85,8 @@ class PartialAnswer(Taker):
         pass
 
     def body(self, data: bytes) -> None:
+        if not self._first_byte:
+            self._first_byte = monotonic() - self._sent_at
         self._excerpt.add(data)
 
     def flush(self) -> None:
@@ -93,8 +98,8 @@ class PartialAnswer(Taker):
         pass  # the request was sent
 
     def ended(self) -> None:
-        duration = monotonic() - self._sent_at
-        self._done(outcome(self._rollout.spec.record, self._status, duration, self._error, self._noted, self._excerpt))
+        spec, duration = self._rollout.spec.record, monotonic() - self._sent_at
+        self._done(outcome(spec, self._status, duration, self._error, self._noted, self._excerpt, self._first_byte))
 
     def lost(self, error: UpstreamError, *, stale: bool) -> None:  # noqa: ARG002  # the port has them
         self.ended()

@@ -17,15 +17,22 @@ CONNECTION: Final = 6
 EXPECT: Final = 7
 REQUEST_ID: Final = 8
 TRACE: Final = 9
+UPGRADE: Final = 10
+FORWARDED: Final = 11
+"""Of where a request came from: believed of a trusted proxy, dropped of anyone else."""
+OVERRIDE: Final = 12
 
 _HOP_BY_HOP: Final = (
-    b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"upgrade",
+    b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
 )  # fmt: skip
 
 _REQUEST: Final = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
     # Said by us, of what we know ourselves: an unverified client must not be able to say it.
-    **dict.fromkeys((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"), DROP),
+    **dict.fromkeys((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"), FORWARDED),
+    b"x-real-ip": DROP,
+    b"x-crossfade-arm": OVERRIDE,
+    b"upgrade": UPGRADE,
     b"host": HOST,
     b"content-length": LENGTH,
     b"transfer-encoding": CODING,
@@ -40,6 +47,7 @@ _ANSWER: Final = {
     b"content-length": LENGTH,
     b"transfer-encoding": CODING,
     b"connection": CONNECTION,
+    b"upgrade": UPGRADE,
     b"x-request-id": DROP,
 }
 
@@ -50,14 +58,20 @@ _LONGEST: Final = 64
 
 
 class Names:
-    """What is done with each header name: `kinds` by spelling, `classify` for a spelling seen the first time."""
+    """What is done with each header name: `kinds` by spelling, `classify` for a spelling seen the first time.
+    `underscores`: names with an underscore are passed on."""
 
-    __slots__ = ("_rules", "kinds", "noted")
+    __slots__ = ("_rules", "kinds", "noted", "underscores")
 
-    def __init__(self, rules: dict[bytes, int], noted: frozenset[bytes]) -> None:
+    def __init__(self, rules: dict[bytes, int], noted: frozenset[bytes], *, underscores: bool) -> None:
         self._rules = rules
         self.noted = noted
+        self.underscores = underscores
         self.kinds: dict[bytes, int] = {}
+
+    def same(self, other: "Names") -> bool:
+        """Whether both do the same with each name."""
+        return self.noted == other.noted and self.underscores == other.underscores
 
     def classify(self, name: bytes) -> int:
         lower = name.lower()
@@ -65,8 +79,7 @@ class Names:
         if kind is None:
             if lower in self.noted:
                 kind = NOTE
-            elif lower.startswith(b"x-crossfade-") or b"_" in lower:
-                # Ours to say; and an underscore collides with CGI-style variables at many origins.
+            elif lower.startswith(b"x-crossfade-") or (b"_" in lower and not self._may_pass(lower)):
                 kind = DROP
             else:
                 kind = PASS
@@ -74,13 +87,21 @@ class Names:
             self.kinds[name] = kind
         return kind
 
+    def _may_pass(self, lower: bytes) -> bool:
+        """An underscore is a hyphen to many origins (CGI-style variables): so none may stand for a name that means
+        something here, a credential or a word of ours among them."""
+        plain = lower.replace(b"_", b"-")
+        known = plain in self._rules or plain in self.noted or plain.startswith(b"x-crossfade-")
+        return self.underscores and not known
 
-def request_names(noted: frozenset[bytes]) -> Names:
-    return Names(_REQUEST, noted)
+
+def request_names(noted: frozenset[bytes], *, underscores: bool = False) -> Names:
+    return Names(_REQUEST, noted, underscores=underscores)
 
 
 def answer_names(noted: frozenset[bytes]) -> Names:
-    return Names(_ANSWER, noted)
+    """No client makes variables of an answer's headers: they pass however they are spelled."""
+    return Names(_ANSWER, noted, underscores=True)
 
 
 def nominated(connection: bytes) -> frozenset[bytes]:

@@ -34,13 +34,19 @@ class Excerpt:
 
 
 def outcome(
-    spec: RecordSpec, status: int, duration: float, error: str, noted: Noted, excerpt: Excerpt | None
+    spec: RecordSpec,
+    status: int,
+    duration: float,
+    error: str,
+    noted: Noted,
+    excerpt: Excerpt | None,
+    first_byte: float,
 ) -> OutcomeFields:
     """What one arm did, in the order of `proxy.model.records.Outcome`: a plain tuple, since one is made for each arm of
     each request. `status` 0, no headers and no excerpt where no answer came."""
     if excerpt is None:
-        return (status, duration, error, (), None, False)
-    return (status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated)
+        return (status, duration, error, (), None, False, 0.0)
+    return (status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated, first_byte)
 
 
 def allowed(spec: RecordSpec, noted: Noted) -> tuple[tuple[str, str], ...]:
@@ -86,9 +92,10 @@ class Notes:
         self._noted = []
         self._excerpt = None
 
-    def outcome(self, status: int, duration: float, error: str) -> OutcomeFields:
+    def outcome(self, status: int, duration: float, error: str, first_byte: float) -> OutcomeFields:
         """What the serving arm did, with as much of its answer as came."""
-        return outcome(self.spec.record, status if self._excerpt else 0, duration, error, self._noted, self._excerpt)
+        status = status if self._excerpt else 0
+        return outcome(self.spec.record, status, duration, error, self._noted, self._excerpt, first_byte)
 
     def pack(self, request: Request, route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
         tuple[tuple[Any, ...], int]

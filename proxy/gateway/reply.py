@@ -5,6 +5,7 @@ from typing import Final
 from proxy.gateway.answers import STATUS_LINES
 from proxy.gateway.connection import Connection
 from proxy.gateway.request import REPLAY, Request
+from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Writer
 
 _JOIN: Final = 32 << 10
@@ -22,6 +23,9 @@ class Client(Writer):
 
     def finished(self, *, keep_alive: bool) -> None:
         """The answer has been written."""
+
+    def tunnelled(self, tunnel: Tunnel) -> None:
+        """The request has changed the protocol: what comes from now on goes through the tunnel."""
 
     def abort(self) -> None:
         """Close at once, so that what was written cannot be taken for a whole answer."""

@@ -11,6 +11,11 @@ from proxy.gateway.table import Way
 REPLAY = 64 << 10
 """Bytes of a body that are kept for a second try where nobody asks for more."""
 
+_IDEMPOTENT = frozenset(
+    (b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL", b"COPY", b"SEARCH",
+     b"REPORT", b"QUERY")
+)  # fmt: skip
+
 _PIECES = 64
 """Pieces of a body that are joined into one where so many came one by one."""
 
@@ -25,12 +30,13 @@ class Journey(Protocol):
 
 class Request:
     """`length` is Content-Length, or -1 where the body is chunked. `chunks` is what is kept of the body; `whole` says
-    that nothing of it has been let go. `old` is HTTP/1.0; `expects` that the client waits for 100 Continue."""
+    that nothing of it has been let go. `old` is HTTP/1.0; `expects` that the client waits for 100 Continue. `upgrade`
+    is the protocol that the client asks to change to, `override` the header by which it asks for an arm."""
 
     __slots__ = (
-        "_common", "_joined", "chunks", "client_ip", "complete", "expects", "forwarded", "host", "journey",
-        "keep_alive", "keep_limit", "length", "lines", "method", "noted", "old", "path", "query", "request_id", "size",
-        "target", "trace", "whole",
+        "_common", "_joined", "chunks", "client_ip", "complete", "expects", "forwarded", "forwarded_host", "host",
+        "journey", "keep_alive", "keep_limit", "length", "lines", "method", "noted", "old", "override", "path", "query",
+        "request_id", "size", "target", "trace", "upgrade", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -47,13 +53,13 @@ class Request:
         self.method = method
         self.target = target
         self.path, _, self.query = target.partition(b"?")
-        self.host = host
+        self.host = self.forwarded_host = host
         self.lines = lines
         self.noted = noted
         self.length = length
         self.client_ip = client_ip
         self.forwarded = forwarded
-        self.request_id = self.trace = b""
+        self.request_id = self.trace = self.upgrade = self.override = b""
         self.keep_alive = True
         self.old = self.expects = False
         self.chunks: list[bytes] = []
@@ -91,19 +97,29 @@ class Request:
         self.chunks = []
         return first
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be sent twice without being done twice: it says so by its method (RFC 9110, section 9.2.2) or
+        with an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header)."""
+        return self.method in _IDEMPOTENT or any(name == b"idempotency-key" for name, _ in self.noted)
+
     def head(self, way: Way, extra: bytes = b"", *, chunked: bool = False) -> bytes:
         """The head for one arm, its end included. With `chunked` the body is to follow in chunks."""
+        drops, dropped = way.drops, False
+        if drops:
+            for name, _ in self.noted:
+                if name in drops:
+                    dropped = True
         common = self._common
-        if not common or way.drops:
-            drops = way.drops
+        if not common or dropped:
             noted = [b"%b: %b\r\n" % pair for pair in self.noted if pair[0] not in drops]
             common = b"".join(
                 (
-                    *self.lines, *noted, self.forwarded, b"x-forwarded-host: ", self.host, b"\r\nx-request-id: ",
-                    self.request_id, b"\r\ntraceparent: ", self.trace, b"\r\n",
+                    *self.lines, *noted, self.forwarded, b"x-forwarded-host: ", self.forwarded_host,
+                    b"\r\nx-request-id: ", self.request_id, b"\r\ntraceparent: ", self.trace, b"\r\n",
                 )
             )  # fmt: skip
-            if not drops:
+            if not dropped:
                 self._common = common
         if chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"

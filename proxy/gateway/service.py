@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -18,6 +19,7 @@ import structlog
 
 from proxy.gateway.counters import histogram
 from proxy.gateway.downstream import Downstream
+from proxy.gateway.health import Checks
 from proxy.gateway.link import Link
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry
@@ -49,11 +51,14 @@ class Worker:
         self.link: Link | None = None
         self._clock = clock
         self.shared = Shared(snapshot, self._tripped)
+        self.checks = Checks(self.shared.counters)
+        self.checks.follow(self.shared.table.upstreams)
         self._server: asyncio.Server | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
     def use(self, snapshot: Snapshot) -> None:
         self.shared.use(snapshot)
+        self.checks.follow(self.shared.table.upstreams)
         _log.info("snapshot_in_use", number=snapshot.number, routes=len(snapshot.routes))
 
     def _tripped(self, route: str, rollout: RolloutEntry, reason: str) -> None:
@@ -86,9 +91,12 @@ class Worker:
         table = self.shared.table
         for upstream in (*table.upstreams.values(), *table.retired):
             upstream.sweep(now)
+        self.checks.sweep(now)
         for pending in table.pendings():
             for copy in [copy for copy in pending.copies if copy.deadline < now]:
                 copy.time_out()
+        for tunnel in [tunnel for tunnel in self.shared.tunnels if tunnel.deadline < now]:
+            tunnel.abort()
         if len(self.shared.counters.records) >= _FLUSH_RECORDS:
             self.report()
 
@@ -107,6 +115,9 @@ class Worker:
             if upstream.durations:
                 taken.setdefault((upstream.spec.name,), []).extend(upstream.durations)
                 upstream.durations = []
+            if upstream.strays:
+                self.shared.counters.strays[(upstream.spec.name,)] += upstream.strays
+                upstream.strays = 0
         durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
         table.retired = [upstream for upstream in table.retired if upstream.busy]
         counters, histograms, records = self.shared.counters.drain()
@@ -116,30 +127,42 @@ class Worker:
 
     def gauges(self) -> Gauges:
         connections: dict[Labels, float] = {}
+        queue: dict[Labels, float] = {}
         for name, upstream in self.shared.table.upstreams.items():
             connections[(name, "idle")] = len(upstream.idle)
             connections[(name, "active")] = len(upstream.active)
+            queue[(name,)] = len(upstream.waiting)
         return {
             measures.INFLIGHT.name: {(): self.shared.inflight},
             measures.CLIENTS.name: {(): len(self.clients)},
             measures.CONNECTIONS.name: connections,
+            measures.QUEUE.name: queue,
+            measures.HEALTHY.name: {
+                (name,): float(upstream.healthy)
+                for name, upstream in self.shared.table.upstreams.items()
+                if upstream.spec.health_check is not None
+            },
+            measures.TUNNELS.name: {**Counter[Labels](tunnel.labels for tunnel in self.shared.tunnels)},
             measures.SHADOW_PENDING.name: {
                 (name,): len(rollout.pending.copies) for name, rollout in self.shared.table.rollouts()
             },
         }
 
     async def drain(self, patience: float) -> None:
-        """Accept no more, let requests and copies finish for up to `patience` seconds, then cut off what is left."""
+        """Accept no more; let requests, tunnels and copies finish for up to `patience` seconds; cut off what is left."""
         self.shared.draining = True
         if self._server is not None:
             self._server.close()
+        await asyncio.sleep(0)  # what has arrived is read first: a client that has asked is not idle
         for client in list(self.clients):
-            client.close_if_idle()
+            client.drain()
         deadline = monotonic() + patience
-        while monotonic() < deadline and (self._under_way()):  # noqa: ASYNC110  # an event would cost each request
+        while monotonic() < deadline and self._under_way():  # noqa: ASYNC110  # an event would cost each request
             await asyncio.sleep(SWEEP / 5)
+        _log.info("drained", cut_off=len(self.clients))
         for timer in self._timers:
             timer.cancel()
+        self.checks.stop()
         for client in list(self.clients):
             client.abort()
         for pending in self.shared.table.pendings():
@@ -149,12 +172,8 @@ class Worker:
         self.report()
 
     def _under_way(self) -> bool:
-        """Whether there are requests, answers that their clients have not taken yet, or copies."""
-        return (
-            self.shared.inflight > 0
-            or any(client.transport.get_write_buffer_size() for client in self.clients)
-            or any(pending.copies for pending in self.shared.table.pendings())
-        )
+        """Whether there are clients, all of which have a request or an answer to finish, or copies."""
+        return bool(self.clients) or any(pending.copies for pending in self.shared.table.pendings())
 
 
 class Arrivals:

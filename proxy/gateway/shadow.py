@@ -20,8 +20,8 @@ class ShadowCopy(Taker):
     """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
 
     __slots__ = (
-        "_connection", "_done", "_excerpt", "_noted", "_over", "_request", "_rollout", "_sent_at", "_size", "_stale",
-        "_status", "deadline",
+        "_connection", "_done", "_excerpt", "_first_byte", "_noted", "_over", "_request", "_rollout", "_sent_at",
+        "_size", "_stale", "_status", "deadline",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class ShadowCopy(Taker):
         self._over = self._stale = False
         self._status = 0
         self._size = request.size
+        self._first_byte = 0.0
         self._sent_at = monotonic()
         self.deadline = self._sent_at + rollout.spec.shadow.timeout
         rollout.pending.copies.add(self)
@@ -66,11 +67,16 @@ class ShadowCopy(Taker):
         pass  # nobody to pass it on to
 
     def body(self, data: bytes) -> None:
+        if not self._first_byte:
+            self._first_byte = monotonic() - self._sent_at
         if self._excerpt is not None:
             self._excerpt.add(data)
 
     def flush(self) -> None:
         pass
+
+    def wanted(self) -> bool:
+        return not self._over
 
     def hold(self, full: bool) -> None:
         pass  # the copy is one write, within `max_pending_bytes`
@@ -91,7 +97,7 @@ class ShadowCopy(Taker):
     def lost(self, error: UpstreamError, *, stale: bool) -> None:
         if self._over:
             return
-        if stale and not self._stale:
+        if stale and not self._stale and (not error.sent or self._request.repeatable):
             self._stale = True
             self._rollout.shadow.upstream.ask(self, fresh=True)
         elif error.failure is Failure.TIMEOUT:
@@ -115,11 +121,11 @@ class ShadowCopy(Taker):
         tally = rollout.shadow.tally
         tally.open -= 1
         if self._status:
-            tally.answered(self._status, duration)
+            tally.answered(self._status, duration, self._first_byte)
         limit = rollout.slower_than
         tally.outcome(failed=failed, slow=bool(limit) and duration > limit)
         told = None
         if self._excerpt is not None:
             excerpt = self._excerpt if self._status else None
-            told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt)
+            told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt, self._first_byte)
         self._done(fate, told)

@@ -8,6 +8,7 @@ import structlog
 
 from proxy.gateway.counters import Counters
 from proxy.gateway.table import RolloutEntry, Table
+from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn
 from proxy.model.snapshot import Snapshot
 from proxy.model.words import Failure
@@ -20,14 +21,15 @@ _HEX: Final = frozenset(b"0123456789abcdef")
 
 
 class Shared:
-    """`inflight` counts the requests under way. `draining`: no connection is kept after its answer. `on_trip` is told,
-    once for each trip of a breaker, the route, its rollout and the reason."""
+    """`inflight` counts the requests under way, `tunnels` are those open. `draining`: no connection is kept after its
+    answer. `on_trip` is told, once for each trip of a breaker, the route, its rollout and the reason."""
 
     def __init__(self, snapshot: Snapshot, on_trip: Callable[[str, RolloutEntry, str], None]) -> None:
         self.counters = Counters()
         self.turn = Turn()
         self.table = Table(snapshot, self.counters, self.turn)
         self.inflight = 0
+        self.tunnels: set[Tunnel] = set()
         self.draining = False
         self._on_trip = on_trip
         self._life = os.urandom(6).hex().encode()

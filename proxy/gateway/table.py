@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.analysis.breaker import Breaker
 from proxy.gateway.counters import Counters, Tally
+from proxy.gateway.forwarded import Proxies
 from proxy.gateway.headers import Names, answer_names, request_names
 from proxy.gateway.turn import Turn
 from proxy.gateway.upstream import Upstream
@@ -95,10 +96,11 @@ class RolloutEntry:
 
 
 class RouteEntry:
-    __slots__ = ("legacy", "name", "reasons", "rollout")
+    __slots__ = ("legacy", "name", "reasons", "rollout", "upgrades")
 
     def __init__(self, spec: RouteSpec, upstreams: dict[str, Upstream], counters: Counters) -> None:
         self.name = spec.name
+        self.upgrades = frozenset(protocol.encode() for protocol in spec.upgrades)
         legacy = upstreams[spec.legacy]
         self.rollout: RolloutEntry | None = None
         if spec.rollout is None:
@@ -121,6 +123,8 @@ class Table:
         self.orphans: list[Pending] = []
         self.limits = snapshot.limits
         self.access_log = snapshot.access_log
+        self.proxies = Proxies(snapshot.listen.trusted_proxies)
+        self.override_secret = snapshot.override_secret.encode()
         self.matcher = Matcher(route.match for route in snapshot.routes)
         self.request_names = _request_names(snapshot, last)
         self.upstreams = _upstreams(snapshot, turn, last)
@@ -169,7 +173,7 @@ def _inherit(routes: list[RouteEntry], old: list[RouteEntry]) -> None:
 
 
 def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
-    noted = {name.encode() for name in CREDENTIALS}
+    noted = {name.encode() for name in (*CREDENTIALS, "idempotency-key")}
     for upstream in snapshot.upstreams:
         noted.update(name.encode() for name, _ in upstream.set_headers if name != "host")
         noted.update(name.encode() for name in upstream.remove_headers or ())
@@ -178,8 +182,8 @@ def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
         if route.rollout is not None:
             noted |= noted_names(route.rollout.key)
             noted.update(name.encode() for name in route.rollout.record.headers)
-    names = request_names(frozenset(noted))
-    return last.request_names if last is not None and last.request_names.noted == names.noted else names
+    names = request_names(frozenset(noted), underscores=snapshot.listen.underscore_headers)
+    return last.request_names if last is not None and last.request_names.same(names) else names
 
 
 def _answer_names(snapshot: Snapshot) -> Names:

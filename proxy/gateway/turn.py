@@ -16,7 +16,8 @@ _JOIN: Final = 32 << 10
 
 
 class Writer:
-    """A transport's side of this. Whoever closes the transport must call `write_out` first."""
+    """A transport's side of this. Whoever closes the transport must call `write_out` first. What could not leave stays
+    in `_pieces`."""
 
     __slots__ = ("_pieces", "_turn", "transport")
 
@@ -33,11 +34,10 @@ class Writer:
 
     def write_out(self) -> None:
         pieces = self._pieces
-        if not pieces:
+        # It may have closed in this turn; uvloop raises then, and the other writers would be left out.
+        if not pieces or self.transport.is_closing():
             return
         self._pieces = []
-        if self.transport.is_closing():
-            return  # it may have closed in this turn; uvloop raises then, and the other writers would be left out
         if len(pieces) == 1:
             self.transport.write(pieces[0])
         elif sum(map(len, pieces)) <= _JOIN:

@@ -1,17 +1,18 @@
-"""One upstream: its pool of keep-alive connections, and whether it is worth dialling.
+"""One upstream: its pool of keep-alive connections, who waits for one, and whether it is worth dialling.
 
 There is no timer per request: each connection has a deadline, and the worker's sweep looks at them all.
 """
 
 import asyncio
 import random
+from collections import deque
 from time import monotonic
 from typing import Final
 
 from proxy.gateway.connection import Connection, Pool, Taker
 from proxy.gateway.headers import Names
 from proxy.gateway.turn import Turn
-from proxy.model.errors import ConnectFailureError, ResetError, UpstreamTimeoutError
+from proxy.model.errors import ConnectFailureError, OverloadError, ResetError, UpstreamError, UpstreamTimeoutError
 from proxy.model.snapshot import UpstreamSpec
 from proxy.telemetry.tasks import spawn
 
@@ -20,18 +21,21 @@ _LONGEST_PAUSE: Final = 5.0
 _MOST_DOUBLINGS: Final = 10
 """More make no longer pause, and some thousand would make a number that no float can hold."""
 _SAVED_RETRIES: Final = 10
+_NO_LIMIT: Final = 1 << 62
+_FOREVER: Final = float("inf")
 
 
 class Upstream(Pool):
-    """One endpoint: its idle and active connections, and whether it is worth dialling.
+    """One endpoint: its idle and active connections, who waits for one, and whether it is worth dialling.
 
-    With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s (`refused`
-    counts them); legacy is always dialled.
+    With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s, and all
+    fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when `max_inflight`
+    were under way, each with the time until which it waits, and whether it must have a fresh connection.
     """
 
     __slots__ = (
-        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "idle", "max_idle",
-        "refused", "retired", "retries",
+        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "healthy", "idle",
+        "max_idle", "max_inflight", "retired", "retries", "waiting",
     )  # fmt: skip
 
     def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn, *, backs_off: bool) -> None:
@@ -39,18 +43,34 @@ class Upstream(Pool):
         self.base_path = spec.base_path.encode()
         self.backs_off = backs_off
         self.max_idle = spec.max_idle
+        self.max_inflight = spec.max_inflight or _NO_LIMIT
+        self.waiting: deque[tuple[float, Taker, bool]] = deque()
+        self.healthy = True
         self.retries = spec.retry.attempts
         self.idle: list[Connection] = []
         self.active: set[Connection] = set()
         self.dialling = 0
         self.retired = False
-        self.refused = 0
         self._failures = 0
         self._failures_until = 0.0
         self._tokens = float(_SAVED_RETRIES)
 
     def ask(self, taker: Taker, *, fresh: bool = False) -> None:
-        """Give the taker a connection: now where one is idle, else when the dial is through. `fresh` never reuses."""
+        """Give the taker a connection: now where one is idle, else when the dial is through or when it is its turn.
+        `fresh` never reuses."""
+        if self.backs_off and not self.healthy:
+            _fail_soon(taker, ConnectFailureError(f"upstream {self.spec.name}: its health checks fail"))
+        elif self.waiting or self.full:
+            self._queue_up(taker, fresh=fresh)
+        else:
+            self._connect(taker, fresh=fresh)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much is under way as may be."""
+        return len(self.active) + self.dialling >= self.max_inflight
+
+    def _connect(self, taker: Taker, *, fresh: bool) -> None:
         while self.idle and not fresh:
             connection = self.idle.pop()
             if not connection.closing:
@@ -59,11 +79,29 @@ class Upstream(Pool):
                 taker.connected(connection)
                 return
         if self.backs_off and monotonic() < self._failures_until:
-            self.refused += 1
-            asyncio.get_running_loop().call_soon(_fail, taker, self.spec.name, "it did not accept the last connection")
+            name = self.spec.name
+            _fail_soon(taker, ConnectFailureError(f"upstream {name}: it did not accept the last connection"))
             return
+        self.dial(taker)
+
+    def dial(self, taker: Taker) -> None:
+        """A new connection for the taker, without a look at health, limits and back-off."""
         self.dialling += 1
         spawn(self._dial(taker), name=f"dial {self.spec.name}")
+
+    def _queue_up(self, taker: Taker, *, fresh: bool) -> None:
+        spec = self.spec
+        if len(self.waiting) >= spec.max_queue:
+            _fail_soon(taker, OverloadError(f"upstream {spec.name}: {spec.max_queue} requests wait for it already"))
+        else:
+            self.waiting.append((monotonic() + spec.queue_timeout, taker, fresh))
+
+    def _next_in_turn(self) -> None:
+        """Let those in who waited, as far as there is room."""
+        while self.waiting and not self.full:
+            _, taker, fresh = self.waiting.popleft()
+            if taker.wanted():
+                self._connect(taker, fresh=fresh)
 
     async def _dial(self, taker: Taker) -> None:
         loop = asyncio.get_running_loop()
@@ -79,6 +117,7 @@ class Upstream(Pool):
             return
         finally:
             self.dialling -= 1
+            self._room()
         self._failures = 0
         if connection.closing:
             taker.lost(ResetError(f"upstream {spec.name}: closed at once"), stale=False)
@@ -106,9 +145,11 @@ class Upstream(Pool):
     def release(self, connection: Connection, *, keep: bool) -> None:
         """Back into the pool, or closed."""
         self.active.discard(connection)
+        self._room()
         connection.taker = None
         if keep and not self.retired and len(self.idle) < self.max_idle and not connection.closing:
-            connection.deadline = monotonic() + self.idle_timeout
+            connection.deadline = monotonic() + self.keep_alive_timeout
+            connection.ends = _FOREVER
             connection.pooled = True
             self.idle.append(connection)
         else:
@@ -116,8 +157,14 @@ class Upstream(Pool):
 
     def forget(self, connection: Connection) -> None:
         self.active.discard(connection)
+        self._room()
         if connection in self.idle:
             self.idle.remove(connection)
+
+    def _room(self) -> None:
+        """Something is no longer under way. Who waited is let in by the loop: not from within another's end."""
+        if self.waiting:
+            asyncio.get_running_loop().call_soon(self._next_in_turn)
 
     def retire(self) -> None:
         """No longer in the configuration: idle connections close now, active ones when their answer has ended."""
@@ -128,18 +175,34 @@ class Upstream(Pool):
     @property
     def busy(self) -> bool:
         """Whether anything is under way here."""
-        return bool(self.active) or self.dialling > 0
+        return bool(self.active or self.waiting) or self.dialling > 0
 
     def sweep(self, now: float) -> None:
         """End what is past its deadline."""
-        for connection in [c for c in self.active if c.deadline < now]:
-            connection.fail(UpstreamTimeoutError(f"upstream {self.spec.name}: no answer in time"))
+        name = self.spec.name
+        for connection in [c for c in self.active if c.deadline < now or c.ends < now]:
+            connection.fail(UpstreamTimeoutError(f"upstream {name}: no answer in time"))
+        while self.waiting and self.waiting[0][0] < now:
+            _, taker, _ = self.waiting.popleft()
+            if taker.wanted():
+                taker.lost(
+                    OverloadError(f"upstream {name}: it had no room for {self.spec.queue_timeout:g} s"), stale=False
+                )
         while self.idle and self.idle[0].deadline < now:
             self.idle.pop(0).close()
 
 
 def _fail(taker: Taker, name: str, what: str) -> None:
     taker.lost(ConnectFailureError(f"upstream {name}: {what}"), stale=False)
+
+
+def _fail_soon(taker: Taker, error: UpstreamError) -> None:
+    """Not from within the asking: who asks has not done with it yet."""
+    asyncio.get_running_loop().call_soon(_lose, taker, error)
+
+
+def _lose(taker: Taker, error: UpstreamError) -> None:
+    taker.lost(error, stale=False)
 
 
 def _reason(error: OSError) -> str:

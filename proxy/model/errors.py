@@ -10,6 +10,7 @@ CrossfadeError
  └─ CommandError     an operator's verb that the rollout's phase does not allow
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from proxy.model.words import Failure
@@ -83,16 +84,19 @@ class VersionError(ClientError):
 
 
 class UpstreamError(RequestError):
-    """An arm could not complete. `failure` is the word that counts it and that `fallback.on` names."""
+    """An arm could not complete. `failure` is the word that counts it and that `fallback.on` names. `sent`: a byte of
+    the request may have reached it."""
 
     status = 502
     error = "bad_gateway"
     failure: ClassVar[Failure] = Failure.RESET
+    sent: bool = True
 
 
 class ConnectFailureError(UpstreamError):
     error = "connect_failure"
     failure = Failure.CONNECT_FAILURE
+    sent = False
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -114,6 +118,7 @@ class OverloadError(UpstreamError):
     status = 503
     error = "overloaded"
     failure = Failure.OVERLOAD
+    sent = False
 
 
 class GatewayError(RequestError):
@@ -145,6 +150,12 @@ class ConfigError(CrossfadeError):
         where = f"{file}:{line}" if file and line else file
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(": ".join(part for part in (where, path, problem) if part) + more)
+
+    @classmethod
+    def joined(cls, errors: Sequence["ConfigError"]) -> "ConfigError":
+        """The first of several, which knows them all."""
+        first, problems = errors[0], tuple(problem for error in errors for problem in error.problems)
+        return cls(first.problem, file=first.file, line=first.line, path=first.path, problems=problems)
 
 
 class StoreError(CrossfadeError):

@@ -12,7 +12,7 @@ class Outcome(NamedTuple):
     """What one arm did. `status` is 0 where no answer came; `error` is a `Failure` word or empty.
 
     `headers` are the allow-listed ones as (lower-case name, value). `body` is None where none was kept; `truncated`
-    says that it is a beginning only.
+    says that it is a beginning only. `first_byte` is how long the answer's body took to begin, 0 where none came.
     """
 
     status: int
@@ -21,9 +21,10 @@ class Outcome(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     truncated: bool = False
+    first_byte: float = 0.0
 
 
-OutcomeFields = tuple[int, float, str, tuple[tuple[str, str], ...], bytes | None, bool]
+OutcomeFields = tuple[int, float, str, tuple[tuple[str, str], ...], bytes | None, bool, float]
 """An `Outcome` as it crosses the link."""
 
 

@@ -10,8 +10,8 @@ EVIDENCE = ("refunds", "v1", "canary", "1")
 def test_a_drain_tells_what_happened_since_the_last_one() -> None:
     counters = Counters()
     tally = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
-    tally.answered(200, 0.02)
-    tally.answered(200, 200.0)
+    tally.answered(200, 0.02, 0.01)
+    tally.answered(200, 200.0, 0.0)
     tally.outcome(failed=False, slow=False)
     tally.outcome(failed=True, slow=True)
     counters.fates[("refunds", "mirrored")] += 1
@@ -53,7 +53,7 @@ def test_a_fallback_that_outlives_its_stage_is_counted() -> None:
     canary.open = 1
     counters.retain(set())  # the next stage begins while the agent still has the request
     canary.open = 0
-    fallback.answered(200, 0.02)
+    fallback.answered(200, 0.02, 0.02)
     assert counters.drain()[0]["requests_total"] == {("refunds", "legacy", "fallback", "200"): 1}
 
 

@@ -33,12 +33,12 @@ def test_a_body_of_just_the_limit_is_whole() -> None:
 
 
 def test_only_allowed_headers_are_kept() -> None:
-    told = outcome(ROLLOUT.record, 200, 0.1, "", [(b"set-cookie", b"x"), (b"content-type", b"a/b")], Excerpt(5))
+    told = outcome(ROLLOUT.record, 200, 0.1, "", [(b"set-cookie", b"x"), (b"content-type", b"a/b")], Excerpt(5), 0.1)
     assert told[3] == (("content-type", "a/b"),)
 
 
 def test_no_answer_has_no_body() -> None:
-    assert outcome(ROLLOUT.record, 0, 0.1, "timeout", [], None) == (0, 0.1, "timeout", (), None, False)
+    assert outcome(ROLLOUT.record, 0, 0.1, "timeout", [], None, 0.0) == (0, 0.1, "timeout", (), None, False, 0.0)
 
 
 def test_a_record_holds_no_query_no_credentials_and_no_more_than_the_limit() -> None:
@@ -63,6 +63,6 @@ def test_an_answer_that_is_not_given_leaves_no_trace() -> None:
     notes = Notes(ROLLOUT, 1.0)
     notes.answer([(b"content-type", b"a/b")])
     notes.body(b"abc")
-    assert notes.outcome(200, 0.1, "") == (200, 0.1, "", (("content-type", "a/b"),), b"abc", False)
+    assert notes.outcome(200, 0.2, "", 0.1) == (200, 0.2, "", (("content-type", "a/b"),), b"abc", False, 0.1)
     notes.forget()
-    assert notes.outcome(200, 0.1, "timeout") == (0, 0.1, "timeout", (), None, False)
+    assert notes.outcome(200, 0.1, "timeout", 0.1) == (0, 0.1, "timeout", (), None, False, 0.0)

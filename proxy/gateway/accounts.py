@@ -1,0 +1,137 @@
+"""What is counted, recorded and logged of one request.
+
+A base class of the exchange and not a part of it: one more object for each request would cost a twentieth of its time.
+"""
+
+from time import monotonic, time
+
+from proxy.gateway.connection import Taker
+from proxy.gateway.recording import Notes
+from proxy.gateway.request import Request
+from proxy.gateway.shared import Shared
+from proxy.gateway.table import RolloutEntry, RouteEntry, Way
+from proxy.model.records import OutcomeFields
+from proxy.model.words import Failure, Fate, Reason
+from proxy.routing.decide import sampled
+from proxy.telemetry.logs import access_line
+
+
+class Accounts(Taker):
+    """`_way` is the arm, in its mode, that is asked now. `started` is when the request was begun, `_sent_at` when this
+    arm was asked, `_first_byte` how long after that its answer's body began, 0 before (seconds, monotonic)."""
+
+    __slots__ = (
+        "_bucket", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at", "_shared", "_way",
+        "request", "started",
+    )  # fmt: skip
+
+    _route: RouteEntry
+    _way: Way
+
+    def __init__(self, shared: Shared, request: Request) -> None:
+        self._shared = shared
+        self.request = request
+        self.started = self._sent_at = monotonic()
+        self._first_byte = 0.0
+        self._rollout: RolloutEntry | None = None
+        self._notes: Notes | None = None
+        self._key: bytes | None = None
+        self._bucket: int | None = None
+        self._reason = Reason.NO_ROLLOUT
+
+    def _drawn(self, rollout: RolloutEntry, reason: Reason) -> int:
+        """The request's arm is decided, for this reason: count it. Its number on the route, for sampling."""
+        self._reason = reason
+        self._shared.counters.decisions[self._route.reasons[reason._value_]] += 1
+        count = rollout.requests
+        rollout.requests = count + 1
+        if sampled(count, rollout.record_share):
+            self._notes = Notes(rollout.spec, time())
+        return count
+
+    def _count_fate(self, rollout: RolloutEntry, fate: Fate) -> None:
+        word = fate._value_
+        self._shared.counters.fates[rollout.fates[word]] += 1
+        if self._notes is not None:
+            self._notes.fate = word
+
+    def _count_retry(self, what: str) -> None:
+        self._shared.counters.retries[(self._way.upstream.spec.name, what)] += 1
+
+    def _count_missed(self, why: str) -> None:
+        """A failure that legacy did not take over."""
+        self._shared.counters.missed[(self._route.name, why)] += 1
+
+    def _count_outcome(self, way: Way, duration: float, *, failed: bool, error: Failure | None) -> None:
+        """What an arm did. On a rollout it is evidence, unless nobody drew it."""
+        way.tally.open -= 1
+        rollout = self._rollout
+        if rollout is None or self._reason is Reason.OVERRIDE:
+            return
+        limit = rollout.slower_than
+        way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)
+        if way.agent:
+            self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
+
+    def _count_answer(self, status: int, *, failed: bool, error: Failure | None) -> float:
+        """The serving arm is done; the seconds it took."""
+        now = monotonic()
+        duration = now - self._sent_at
+        self._way.tally.answered(status, now - self.started, self._first_byte)
+        self._count_outcome(self._way, duration, failed=failed, error=error)
+        return duration
+
+    def _record(self, status: int, duration: float, error: Failure | None) -> None:
+        """Put down what the serving arm did."""
+        notes = self._notes
+        if notes is None:
+            return
+        told = notes.outcome(status, duration, error._value_ if error is not None else "", self._first_byte)
+        if self._way.agent:
+            notes.agent = told
+        else:
+            notes.legacy = told
+        self._part_done(notes)
+
+    def _attempted(self, agent: OutcomeFields) -> None:
+        """What the agent tried before legacy took over has been read."""
+        if self._notes is not None:
+            self._notes.agent = agent
+            self._part_done(self._notes)
+
+    def _copied(self, fate: Fate, agent: OutcomeFields | None) -> None:
+        """The copy has met its fate."""
+        assert self._rollout is not None  # only a rollout's request is copied
+        self._count_fate(self._rollout, fate)
+        if self._notes is not None:
+            self._notes.agent = agent
+            self._part_done(self._notes)
+
+    def _part_done(self, notes: Notes) -> None:
+        """One of serving, copy and partial answer is done; after the last one the record is made."""
+        notes.parts -= 1
+        if notes.parts or self._rollout is None:
+            return
+        way = self._way
+        served = (way.arm._value_, way.mode._value_, self._reason._value_)
+        key_hash = self._rollout.key_hash(self._key) if self._key is not None else ""
+        fields, size = notes.pack(self.request, self._route.name, key_hash, self._bucket, served)
+        self._shared.counters.record(self._route.name, fields, size)
+
+    def _log_access(self, status: int, sent: int) -> None:
+        request, duration = self.request, monotonic() - self.started
+        way = self._way if request.journey is not None else None
+        access_line(
+            at=time() - duration,
+            request_id=request.request_id.decode("latin-1"),
+            client=request.client_ip.decode("latin-1"),
+            method=request.method.decode("latin-1"),
+            target=request.path.decode("latin-1"),
+            route=self._route.name if way is not None else "",
+            arm=way.arm.value if way is not None else "",
+            mode=way.mode.value if way is not None else "",
+            status=status,
+            duration=duration,
+            received=request.size,
+            sent=sent,
+        )
