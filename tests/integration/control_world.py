@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.e2e.processes import alive_below
-from tests.integration.gateway.peers import ScriptedUpstream, answer
+from tests.integration.gateway.peers import Message, ScriptedUpstream, answer
 
 COMMAND = Path(sys.executable).with_name("crossfade")
 PATIENCE = 20.0
@@ -237,3 +237,25 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
     finally:
         await human.stop()
         await agent.stop()
+
+
+def slowly(scene: Stage) -> asyncio.Event:
+    """The human takes until the event is set."""
+    done = asyncio.Event()
+
+    async def answers(_request: Message) -> bytes:
+        await done.wait()
+        return answer(b'{"decision": "approve"}')
+
+    scene.human.answers = answers
+    return done
+
+
+def all_seen(requests: int, route: dict[str, object]) -> bool:
+    """Every request was shadowed, so each is an outcome of both arms, and a pair."""
+    totals, agreement = route["totals"], route["agreement"]
+    assert isinstance(totals, dict)
+    assert isinstance(agreement, dict)
+    seen = (totals["legacy"]["requests"], totals["agent"]["requests"], agreement["matched"])
+    assert max(seen) <= requests, f"counted twice: {seen} of {requests}"
+    return seen == (requests, requests, requests)

@@ -4,9 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,27 +12,9 @@ import pytest
 from proxy.storage import keys
 from proxy.storage.connection import connect
 from proxy.telemetry.tasks import spawn
-from tests.e2e.processes import adopting, alive_below
-from tests.integration.control_world import PATIENCE, Crossfade, Stage, stage
-from tests.integration.gateway.peers import Message, answer
+from tests.e2e.processes import alive_below
+from tests.integration.control_world import PATIENCE, Crossfade, Stage, all_seen, slowly
 from tests.valkey import Valkey
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def crossfade(scene: Stage) -> AsyncIterator[Crossfade]:
-    """Not started yet: a test may write another configuration first."""
-    with adopting():
-        running = Crossfade(scene.file)
-        yield running
-        await running.close()
-        for pid in alive_below():
-            os.kill(pid, signal.SIGKILL)
 
 
 class Users:
@@ -65,16 +45,6 @@ class Users:
     @property
     def failed(self) -> list[tuple[int, str]]:
         return [each for each in self.answers if each[0] != 200]
-
-
-def all_seen(requests: int, route: dict[str, object]) -> bool:
-    """Every request was shadowed, so each is an outcome of both arms, and a pair."""
-    totals, agreement = route["totals"], route["agreement"]
-    assert isinstance(totals, dict)
-    assert isinstance(agreement, dict)
-    seen = (totals["legacy"]["requests"], totals["agent"]["requests"], agreement["matched"])
-    assert max(seen) <= requests, f"counted twice: {seen} of {requests}"
-    return seen == (requests, requests, requests)
 
 
 # Start and end
@@ -187,18 +157,6 @@ async def test_told_to_stop_while_it_starts_it_stops(crossfade: Crossfade) -> No
 
 
 # Draining
-
-
-def slowly(scene: Stage) -> asyncio.Event:
-    """The human takes until the event is set."""
-    done = asyncio.Event()
-
-    async def answers(_request: Message) -> bytes:
-        await done.wait()
-        return answer(b'{"decision": "approve"}')
-
-    scene.human.answers = answers
-    return done
 
 
 async def test_a_request_under_way_is_finished(scene: Stage, crossfade: Crossfade) -> None:
