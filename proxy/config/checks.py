@@ -1,20 +1,29 @@
-"""What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses.
+"""What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses, TLS
+and trust that say one thing here and another there.
 
 As with an UnfitError, a sentence has no subject.
 """
 
 from collections.abc import Iterator
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from proxy.config.explain import closest
 from proxy.config.fields import Address
 from proxy.config.interpolate import Problem
-from proxy.config.schema import Config
+from proxy.config.schema import Config, Listen, Upstream
 from proxy.config.source import Path
 
 
 def check(config: Config) -> list[Problem]:
-    return [*_upstreams(config), *_names(config), *_matches(config), *_addresses(config)]
+    return [
+        *_upstreams(config),
+        *_names(config),
+        *_matches(config),
+        *_addresses(config),
+        *_listen(config.listen),
+        *(problem for name, upstream in config.upstreams.items() for problem in _upstream_tls(name, upstream)),
+    ]
 
 
 def _upstreams(config: Config) -> Iterator[Problem]:
@@ -56,6 +65,29 @@ def _addresses(config: Config) -> Iterator[Problem]:
         yield Problem(path, "has the port of listen.address; give it another one")
     if not _on_loopback(admin) and config.admin.tokens_file is None:
         yield Problem(path, "can be reached from other machines; set admin.tokens_file, or listen on 127.0.0.1")
+
+
+def _listen(listen: Listen) -> Iterator[Problem]:
+    if listen.tls is not None and listen.tls.client_auth is not None and listen.tls.client_ca_file is None:
+        sentence = "needs client_ca_file, the CAs of the certificates that are accepted; give it, or leave this out"
+        yield Problem(("listen", "tls", "client_auth"), sentence)
+    if listen.proxy_protocol and not listen.trusted_proxies:
+        sentence = "needs listen.trusted_proxies; name the load balancers whose PROXY header is believed"
+        yield Problem(("listen", "proxy_protocol"), sentence)
+
+
+def _upstream_tls(name: str, upstream: Upstream) -> Iterator[Problem]:
+    path, tls = ("upstreams", name), upstream.tls
+    if tls is None:
+        return
+    if urlsplit(upstream.url).scheme != "https":
+        yield Problem((*path, "tls"), "is of no use, since the url is http://; write https://, or leave tls out")
+    for given, missing in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if getattr(tls, given) is not None and getattr(tls, missing) is None:
+            yield Problem((*path, "tls", given), f"needs {missing} beside it; a certificate and its key go together")
+    if tls.insecure_skip_verify and tls.ca_file is not None:
+        sentence = "contradicts ca_file, which says whose certificates to take; keep one of the two"
+        yield Problem((*path, "tls", "insecure_skip_verify"), sentence)
 
 
 def _on_loopback(address: Address) -> bool:

@@ -13,8 +13,8 @@ from proxy.model.snapshot import Placement, Snapshot
 def compile_snapshot(
     config: schema.Config, placements: Mapping[str, Placement], number: int, digests: Mapping[str, str]
 ) -> Snapshot:
-    """`placements` has one entry for each route with a rollout, `digests` one for each of `tls_files`; KeyError where
-    one is missing."""
+    """`placements` has one entry for each route with a rollout, `digests` one (of its content, in hex) for each of
+    `tls_files`, by its name; KeyError where one is missing."""
     return Snapshot(
         number=number,
         routes=tuple(_route(route, placements) for route in config.routes),
@@ -26,29 +26,44 @@ def compile_snapshot(
     )
 
 
-def tls_files(config: schema.Config) -> tuple[str, ...]:
-    """The certificates and keys that the configuration names."""
-    sections = (config.listen.tls, *(upstream.tls for upstream in config.upstreams.values()))
-    return tuple(file for section in sections if section is not None for file in _files(section))
+def tls_files(config: schema.Config) -> dict[str, str]:
+    """The certificates and keys that the configuration names, each by the path of its key, as in
+    `listen.tls.cert_file`."""
+    sections: dict[str, schema.ListenTls | schema.UpstreamTls | None] = {"listen.tls": config.listen.tls}
+    sections |= {f"upstreams.{name}.tls": upstream.tls for name, upstream in config.upstreams.items()}
+    return {
+        f"{path}.{key}": file
+        for path, section in sections.items()
+        if section is not None
+        for key, file in _files(section).items()
+    }
 
 
-def _files(section: schema.ListenTls | schema.UpstreamTls) -> list[str]:
-    names = ("cert_file", "key_file", "client_ca_file", "ca_file")
-    return [file for name in names if (file := getattr(section, name, None))]
+def listen_tls(tls: schema.ListenTls, digests: Mapping[str, str]) -> made.ListenTls:
+    spec = made.ListenTls(**_tls(tls, digests))
+    return replace(spec, client_auth=tls.client_auth or "required") if tls.client_ca_file else spec
+
+
+def upstream_tls(upstream: schema.Upstream, digests: Mapping[str, str]) -> made.UpstreamTls | None:
+    """None where its url is http."""
+    if urlsplit(upstream.url).scheme != "https":
+        return None
+    return made.UpstreamTls(**_tls(upstream.tls or schema.UpstreamTls(), digests))
+
+
+def _files(section: schema.ListenTls | schema.UpstreamTls) -> dict[str, str]:
+    names = (name for name in type(section).model_fields if name.endswith("_file"))
+    return {name: file for name in names if (file := getattr(section, name)) is not None}
 
 
 def _tls(section: schema.ListenTls | schema.UpstreamTls, digests: Mapping[str, str]) -> dict[str, Any]:
-    given = {name: value for name, value in section.model_dump().items() if value is not None}
-    return given | {"digest": " ".join(digests[file] for file in _files(section))}
+    given = section.model_dump(exclude_none=True)
+    return given | {"digest": " ".join(digests[file] for file in _files(section).values())}
 
 
 def _listen(listen: schema.Listen, digests: Mapping[str, str]) -> made.ListenSpec:
-    tls = listen.tls
-    made_tls = made.ListenTls(**_tls(tls, digests)) if tls else None
-    if made_tls is not None and not made_tls.client_ca_file:
-        made_tls = replace(made_tls, client_auth="none")
     return made.ListenSpec(
-        tls=made_tls,
+        tls=listen_tls(listen.tls, digests) if listen.tls else None,
         proxy_protocol=listen.proxy_protocol,
         trusted_proxies=listen.trusted_proxies,
         underscore_headers=listen.underscore_headers,
@@ -57,13 +72,13 @@ def _listen(listen: schema.Listen, digests: Mapping[str, str]) -> made.ListenSpe
 
 def _upstream(name: str, upstream: schema.Upstream, digests: Mapping[str, str]) -> made.UpstreamSpec:
     parts = urlsplit(upstream.url)
-    secure, check = parts.scheme == "https", upstream.health_check
-    tls = upstream.tls or schema.UpstreamTls()
+    check = upstream.health_check
+    tls = upstream_tls(upstream, digests)
     return made.UpstreamSpec(
         name=name,
         host=parts.hostname or "",
-        port=parts.port or (443 if secure else 80),
-        tls=made.UpstreamTls(**_tls(tls, digests)) if secure else None,
+        port=parts.port or (443 if tls else 80),
+        tls=tls,
         base_path=parts.path.rstrip("/"),
         timeouts=made.Timeouts(**upstream.timeouts.model_dump()),
         retry=made.Retry(**upstream.retry.model_dump()),

@@ -21,14 +21,13 @@ from proxy.config.schema import Config
 from proxy.config.source import Mapping, Node, Path, Scalar, Sequence, find, scalar
 from proxy.config.units import UnfitError
 
-_SECRET: Final = frozenset({"set_headers", "store", "url"})
-"""Values at or below these keys may hold credentials."""
+_SECRET: Final = frozenset({"set_headers", "store", "url", "override", "cert_file", "key_file"})
+"""Values at or below these keys may hold credentials; a file's name, the file itself by mistake."""
 
 _MAX_SHOWN: Final = 60
 
 _SENTENCES: Final = {
     "string_type": "must be text; put it in quotes",
-    "string_too_short": "must not be empty",
     "string_too_long": "is longer than {max_length} characters",
     "float_type": "is no number",
     "float_parsing": "is no number",
@@ -88,6 +87,9 @@ def _problem(details: ErrorDetails, root: Mapping) -> Problem:
             sentence = _choice(find(root, path), context["expected"])
         case "unfit":
             sentence = details["msg"]
+        case "string_too_short":
+            least = context["min_length"]
+            sentence = f"is shorter than {least} characters" if least > 1 else "must not be empty"
         case kind if kind in _SENTENCES:
             sentence = _SENTENCES[kind].format_map(context)
         case _:
@@ -135,7 +137,7 @@ def _cut(text: str) -> str:
 def _choice(node: Node | None, expected: str) -> str:
     """`expected` is pydantic's list: `'a', 'b' or 'c'`."""
     words = re.findall(r"'([^']*)'", expected)
-    if isinstance(node, Scalar) and (near := get_close_matches(node.written, words, 1)):
+    if len(words) != 2 and isinstance(node, Scalar) and (near := get_close_matches(node.written, words, 1)):
         return f"is not known; did you mean {near[0]}?"
     return f"is not known; write {expected.replace(chr(39), '')}" if len(words) > 1 else f"must be {words[0]}"
 

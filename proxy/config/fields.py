@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_interface
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import jsonpath
@@ -136,9 +136,12 @@ def parse_address(value: Any) -> Address:
 def parse_network(value: Any) -> str:
     """Of `10.0.0.0/8`, `fd00::/8` or one address, as CIDR."""
     try:
-        return str(ip_network(value if isinstance(value, str) else ""))
+        found = ip_interface(value if isinstance(value, str) else "")
     except ValueError:
         raise UnfitError("is no network; write it as 10.0.0.0/8, fd00::/8 or one address") from None
+    if found.ip != found.network.network_address:
+        raise UnfitError(f"is an address within a network; write {found.network}, or the address without /")
+    return str(found.network)
 
 
 Network = Annotated[str, BeforeValidator(parse_network)]

@@ -57,5 +57,4 @@ def _refused(problems: list[Problem], root: Mapping, file: str) -> ConfigError:
         ),
         key=lambda error: error.line,
     )
-    first = errors[0]
-    return ConfigError(first.problem, file=file, line=first.line, path=first.path, problems=tuple(errors))
+    return ConfigError.joined(errors)

@@ -42,11 +42,21 @@ __all__ = [
     "mask_store",
 ]  # fmt: skip
 
-_NO_TLS: Final = "is not built yet; terminate TLS in front of Crossfade"
+_NO_TLS: Final = "is not built yet; keep the admin side on loopback, or terminate TLS in front of it"
 
 
-FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
-TlsVersion = Literal["1.2", "1.3"]
+def _version(value: Any) -> Any:
+    """1.2 is a number in YAML."""
+    return str(value) if isinstance(value, float) else value
+
+
+FilePath = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    Shape(r"[^\x00-\x1f\x7f]*", "must be the name of a file, not what is in it; write /etc/…, without ${file:…}"),
+]
+"""Read when it is put to use; relative to the working directory."""
+TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_version)]
 
 
 class ListenTls(Section):
@@ -57,8 +67,8 @@ class ListenTls(Section):
     key_file: FilePath
     client_ca_file: FilePath | None = None
     """The CAs of clients' certificates. Their subject is told to the arms as x-crossfade-client-subject."""
-    client_auth: Literal["required", "optional"] = "required"
-    """Whether a client must show a certificate, where client_ca_file is given."""
+    client_auth: Literal["required", "optional"] | None = None
+    """Whether a client must show a certificate, where client_ca_file is given. Left out, it must."""
     min_version: TlsVersion = "1.2"
 
 
@@ -69,7 +79,7 @@ class Listen(Section):
     tls: ListenTls | None = None
     access_log: bool = False
     """One log line per request."""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], Field(max_length=1024)] = ()
     """Addresses whose X-Forwarded-* and Forwarded headers, and PROXY headers, are believed."""
     proxy_protocol: bool = False
     """Each connection starts with a PROXY header, version 1 or 2, and comes from one of trusted_proxies."""
@@ -81,7 +91,7 @@ class Override(Section):
     """Testers may choose the arm of a request by a signed header."""
 
     secret: Annotated[Secret, Field(min_length=16)]
-    """The key of the signatures."""
+    """The key of the signatures, of at least 16 characters. A new one ends all that were signed with the old one."""
 
 
 class Admin(Section):

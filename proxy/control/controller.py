@@ -21,7 +21,7 @@ from proxy.model.clock import Clock
 from proxy.model.errors import ConflictError, StoreError, StoreFormatError, StoreUnavailableError
 from proxy.model.link import Trip
 from proxy.model.ports import RolloutStore
-from proxy.model.snapshot import Snapshot
+from proxy.model.snapshot import Placement, Snapshot
 from proxy.model.tick import Tick
 from proxy.storage import lastgood
 from proxy.storage.lastgood import LastGood
@@ -157,14 +157,18 @@ class Controller:
     def _speak(self) -> None:
         """Make the snapshot of what holds now; where it is another one, give it out and keep what it was made of."""
         placements = {name: course.placement for name, course in self.courses.items()}
-        snapshot = compile_snapshot(self.loaded.config, placements, self.number + 1)
+        snapshot = compile_snapshot(self.loaded.config, placements, self.number + 1, self.loaded.digests)
         if self.snapshot is None or replace(self.snapshot, number=snapshot.number) != snapshot:
             self.snapshot, self.number = snapshot, snapshot.number
             self._publish(snapshot)
         try:
-            lastgood.write(self._data_dir, self.loaded.file, self.loaded.text, placements, self.number)
+            lastgood.write(self._data_dir, self._good(placements))
         except OSError as error:
             _log.error("last_good_not_written", problem=str(error))
+
+    def _good(self, placements: dict[str, Placement]) -> LastGood:
+        loaded = self.loaded
+        return LastGood(self.number, loaded.file, loaded.text, placements, loaded.digests)
 
     # Inside
 

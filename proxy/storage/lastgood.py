@@ -7,8 +7,7 @@ unresolved, so no secret that is not in the operator's own file.
 
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -27,13 +26,15 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """`number` is that of the snapshot made of it, `file` the configuration's name in errors."""
+    """`number` is that of the snapshot made of it, `file` the configuration's name in errors. `digests` are those of
+    the certificates and keys that it was put to work with, by file (see `certificates`)."""
 
-    format: int
     number: int
     file: str
     text: str
     placements: dict[str, Placement]
+    digests: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
 
 
 @cache
@@ -41,11 +42,11 @@ def _adapter() -> TypeAdapter[LastGood]:
     return TypeAdapter(LastGood)
 
 
-def write(data_dir: Path, file: str, text: str, placements: Mapping[str, Placement], number: int) -> None:
+def write(data_dir: Path, good: LastGood) -> None:
     """Keep it. Raises OSError."""
     path = _path(data_dir)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    document = orjson.dumps(asdict(LastGood(FORMAT, number, file, text, dict(placements))), option=orjson.OPT_INDENT_2)
+    document = orjson.dumps(asdict(good), option=orjson.OPT_INDENT_2)
     fd, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         with os.fdopen(fd, "wb") as opened:
@@ -78,18 +79,20 @@ def find(data_dir: Path) -> LastGood | None:
 def read(data_dir: Path) -> Snapshot | None:
     """The snapshot to serve by without a control process; None, and a line in the log, where there is none.
 
-    It gives no more traffic to the agent than was given last. References are resolved as they stand now.
+    It gives no more traffic to the agent than was given last. References are resolved, and certificates read, as they
+    stand now.
     """
     # Imported when needed: it is rare, and would cost each worker 10 MiB and its start a third.
     from proxy.config.compile import compile_snapshot  # noqa: PLC0415
     from proxy.config.load import load  # noqa: PLC0415
+    from proxy.storage.certificates import digests  # noqa: PLC0415
 
     kept = find(data_dir)
     if kept is None:
         return None
     try:
         config = load(kept.text, kept.file, os.environ, read_text)
-        return compile_snapshot(config, kept.placements, kept.number)
+        return compile_snapshot(config, kept.placements, kept.number, digests(config))
     except (CrossfadeError, KeyError) as error:
         _log.error("last_good_unusable", path=str(_path(data_dir)), problem=str(error))
         return None

@@ -100,3 +100,67 @@ def test_listen_and_admin_need_two_ports() -> None:
 def test_both_ports_may_be_left_to_the_system() -> None:
     text = 'listen: {address: ":0"}\n' + SMALL.replace("127.0.0.1:9900", "127.0.0.1:0")
     assert loaded(text).listen.address.port == loaded(text).admin.address.port == 0
+
+
+# TLS and trust
+
+
+def test_asking_clients_for_certificates_needs_their_cas() -> None:
+    """Whoever writes `required` must not end with a door that is open to all."""
+    tls = "listen: {tls: {cert_file: a, key_file: b, client_auth: required}}\n"
+    (said,) = problems(tls + SMALL)
+    assert said == (
+        'c.yaml:1: listen.tls.client_auth: "required" needs client_ca_file, the CAs of the certificates that are'
+        " accepted; give it, or leave this out"
+    )
+    found = loaded(tls.replace("client_auth: required", "client_auth: optional, client_ca_file: c") + SMALL).listen.tls
+    assert found is not None
+    assert found.client_auth == "optional"
+
+
+def test_the_proxy_protocol_is_believed_from_somebody() -> None:
+    (said,) = problems(f"listen: {{proxy_protocol: true}}\n{SMALL}")
+    assert said == (
+        "c.yaml:1: listen.proxy_protocol: true needs listen.trusted_proxies; name the load balancers whose PROXY header"
+        " is believed"
+    )
+    config = loaded(f"listen: {{proxy_protocol: true, trusted_proxies: [10.0.0.0/8]}}\n{SMALL}")
+    assert config.listen.proxy_protocol
+
+
+AGENT = 'agent: {url: "http://127.0.0.1:9002"}'
+SECURE = "agent: {url: 'https://agent'}"
+
+
+def agent_with(tls: str) -> str:
+    return SMALL.replace(AGENT, f"agent: {{url: 'https://agent', tls: {tls}}}")
+
+
+@pytest.mark.parametrize(("given", "missing"), [("cert_file", "key_file"), ("key_file", "cert_file")])
+def test_a_certificate_and_its_key_go_together(given: str, missing: str) -> None:
+    assert problems(agent_with(f"{{{given}: a}}")) == [
+        f"c.yaml:4: upstreams.agent.tls.{given}: needs {missing} beside it; a certificate and its key go together"
+    ]
+    assert loaded(agent_with("{cert_file: a, key_file: b}")).upstreams["agent"].tls is not None
+
+
+def test_tls_without_https_would_do_nothing() -> None:
+    """Whoever writes `tls` means a hop that is encrypted."""
+    assert problems(SMALL.replace(AGENT, "agent: {url: 'http://agent', tls: {min_version: 1.3}}")) == [
+        "c.yaml:4: upstreams.agent.tls: is of no use, since the url is http://; write https://, or leave tls out"
+    ]
+    assert loaded(SMALL.replace(AGENT, SECURE)).upstreams["agent"].tls is None, "https:// alone is enough"
+
+
+def test_taking_any_certificate_and_naming_cas_is_a_contradiction() -> None:
+    (said,) = problems(agent_with("{insecure_skip_verify: true, ca_file: a}"))
+    assert said == (
+        "c.yaml:4: upstreams.agent.tls.insecure_skip_verify: true contradicts ca_file, which says whose certificates"
+        " to take; keep one of the two"
+    )
+    assert loaded(agent_with("{insecure_skip_verify: false, ca_file: a}")).upstreams["agent"].tls is not None
+
+
+def test_without_a_limit_in_flight_the_queue_may_be_left_as_it_is() -> None:
+    text = SMALL.replace(AGENT, "agent: {url: 'http://agent', max_inflight: 0, max_queue: 16}")
+    assert loaded(text).upstreams["agent"].max_inflight == 0

@@ -161,7 +161,37 @@ listen: {address: "127.0.0.1:65536"}
     listen.address: "127.0.0.1:65536" is no address; write host:port, such as 127.0.0.1:8080 or [::1]:8080
 
 listen: {tls: {cert_file: a}}
-    listen.tls: is not built yet; terminate TLS in front of Crossfade
+    listen.tls.key_file: is missing
+
+listen: {tls: {cert_file: a, key_file: b, min_version: 1.1}}
+    listen.tls.min_version: 1.1 is not known; write 1.2 or 1.3
+
+listen: {tls: {cert_file: a, key_file: b, client_auth: none}}
+    listen.tls.client_auth: "none" is not known; write required or optional
+
+listen: {tls: {cert_file: a, key_file: "-----BEGIN PRIVATE KEY-----\\nhunter2"}}
+    listen.tls.key_file: must be the name of a file, not what is in it; write /etc/…, without ${file:…}
+
+listen: {trusted_proxies: [10.0.0.0/33]}
+    listen.trusted_proxies[0]: "10.0.0.0/33" is no network; write it as 10.0.0.0/8, fd00::/8 or one address
+
+listen: {trusted_proxies: [10.0.0.1/8]}
+    listen.trusted_proxies[0]: "10.0.0.1/8" is an address within a network; write 10.0.0.0/8, or the address without /
+
+admin: {tls: {cert_file: a, key_file: b}}
+    admin.tls: is not built yet; keep the admin side on loopback, or terminate TLS in front of it
+
+override: {secret: hunter2}
+    override.secret: is shorter than 16 characters
+
+override: hunter2-hunter2-hunter2
+    override: must be a mapping of keys
+
+limits: {max_connections: 0}
+    limits.max_connections: 0 is too small; it must be at least 1
+
+limits: {min_body_rate: 240}
+    limits.min_body_rate: 240 is no size; write a whole number with its unit, such as 512B, 64KiB or 1MiB
 
 limits: {max_headers: 0}
     limits.max_headers: 0 is too small; it must be at least 1
@@ -194,24 +224,22 @@ worker: 1
 
 @pytest.mark.parametrize(("written", "said"), TOP)
 def test_a_bad_value_at_the_top(written: str, said: str) -> None:
-    assert problems(f"{written}\n{SMALL}") == [f"c.yaml:1: {said}"]
+    text = SMALL.partition("\n")[2] if written.startswith("admin") else SMALL
+    assert problems(f"{written}\n{text}") == [f"c.yaml:1: {said}"]
 
 
 UPSTREAM = table("""
-url: https://a
-    url: asks for TLS, which is not built yet; write http:// and keep the hop on a trusted network
-
 url: a:80
-    url: must be written as http://host:port or http://host:port/base
+    url: must be written as http://host:port, https://host:port or with a /base behind
 
 url: http://a:x
-    url: must be written as http://host:port or http://host:port/base
+    url: must be written as http://host:port, https://host:port or with a /base behind
 
 url: http://a:0
-    url: must be written as http://host:port or http://host:port/base
+    url: must be written as http://host:port, https://host:port or with a /base behind
 
 url: "http://a b"
-    url: must be written as http://host:port or http://host:port/base
+    url: must be written as http://host:port, https://host:port or with a /base behind
 
 url: http://u:p@a
     url: must hold no user, query or fragment; put credentials in set_headers
@@ -219,11 +247,32 @@ url: http://u:p@a
 url: http://a/?q
     url: must hold no user, query or fragment; put credentials in set_headers
 
+url: ftp://a
+    url: must be written as http://host:port, https://host:port or with a /base behind
+
 retry: {on: [502]}
     retry.on[0]: 502 is not known; did you mean 503?
 
-tls: {}
-    tls: to upstreams is not built yet; keep the hop on a trusted network
+tls: {ca_fil: a}
+    tls.ca_fil: is no known key; did you mean ca_file?
+
+tls: {server_name: "a:443"}
+    tls.server_name: "a:443" is no host's name
+
+tls: {ca_file: ""}
+    tls.ca_file: "" must not be empty
+
+health_check: {interval: 5s}
+    health_check.path: is missing
+
+health_check: {path: healthz}
+    health_check.path: "healthz" is no path; it starts with / and holds no space or #
+
+max_inflight: -1
+    max_inflight: -1 is too small; it must be at least 0
+
+queue_timeout: 0s
+    queue_timeout: "0s" is too small; it must be over 0
 
 set_headers: {Content-Length: "5"}
     set_headers.Content-Length: is Crossfade's own to write; leave it out
@@ -290,6 +339,11 @@ def test_a_bad_value_of_a_match(written: str, said: str) -> None:
         ("salt: refunds-1", "salt: ''", 'c.yaml:12: routes[0].rollout.salt: "" must not be empty'),
         ("salt: refunds-1", "salt: {a: 1}", "c.yaml:12: routes[0].rollout.salt: must be text; put it in quotes"),
         ("    legacy: human\n", "", "c.yaml:6: routes[0].legacy: is missing"),
+        (
+            "legacy: human",
+            "legacy: human\n    upgrades: [h2c]",
+            'c.yaml:9: routes[0].upgrades[0]: "h2c" must be websocket',
+        ),
     ],
 )
 def test_a_bad_value_of_a_route(old: str, new: str, said: str) -> None:

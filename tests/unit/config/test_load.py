@@ -91,6 +91,12 @@ SECRET = "hunter2"
         ("upstreams:", "store: redis+sentinel://:hunter2@h/s\nupstreams:"),
         ("upstreams:", "store: ${SECRET}\nupstreams:"),
         ("upstreams:", "workers: ${SECRET}\nupstreams:"),
+        ("upstreams:", "override: hunter2\nupstreams:"),
+        ("upstreams:", "override: [hunter2]\nupstreams:"),
+        ("upstreams:", "override: {secret: hunter2}\nupstreams:"),
+        ("upstreams:", "override: {secret: {hunter2: hunter2-hunter2-hunter2}}\nupstreams:"),
+        ("upstreams:", "listen: {tls: {cert_file: 'hunter2\\x07', key_file: \"hunter2\\n\"}}\nupstreams:"),
+        ("upstreams:", 'listen: {tls: {cert_file: a, key_file: "${SECRET}\\n"}}\nupstreams:'),
         ("legacy: human", "legacy: ${SECRET}!"),
         ("legacy: human", "legacy: human\n    rollouts: ${SECRET}"),
         ("salt: refunds-1", "salt: refunds-1\n      shadow: {percent: '${SECRET}', timeout: 'x${SECRET}'}"),
@@ -131,11 +137,20 @@ def test_secrets_are_masked() -> None:
     text = SMALL.replace(
         'agent: {url: "http://127.0.0.1:9002"}',
         'agent: {url: "http://127.0.0.1:9002", set_headers: {authorization: "Bearer ${file:/run/secrets/token}"}}\n'
-        "store: redis://user:pa@ss@redis:6379/0?password=more",
+        "store: redis://user:pa@ss@redis:6379/0?password=more\n"
+        "override: {secret: sixteen-characters}",
     )
     document = shown(text.replace("store:", "# \nstore:").replace("  #", "#"))
     assert document["upstreams"]["agent"]["set_headers"] == {"authorization": "***"}
     assert document["store"] == "redis://***@redis:6379/0?password=***"
+    assert document["override"] == {"secret": "***"}
+
+
+def test_a_masked_secret_is_no_secret() -> None:
+    """Whoever runs what was shown must not sign with `***`."""
+    document = shown(f"override: {{secret: sixteen-characters}}\n{SMALL}")
+    with pytest.raises(ConfigError, match=r"override\.secret: is shorter than 16 characters"):
+        load(json.dumps(document), "shown.yaml", {}, read_file)
 
 
 def test_what_is_shown_is_written_in_the_units_of_the_file() -> None:
@@ -146,7 +161,7 @@ def test_what_is_shown_is_written_in_the_units_of_the_file() -> None:
     assert rollout["split"] == {"shadow": 100, "weight": 0.125}
     assert "stages" not in rollout
     assert rollout["guard"] == {"error_rate": {"margin": "0.2%"}, "latency": {"slower_than": "5s", "margin": "1%"}}
-    assert rollout["fallback"]["on"] == ["5xx", "connect_failure", "escalation", "reset", "timeout"]
+    assert rollout["fallback"]["on"] == ["5xx", "connect_failure", "escalation", "overload", "reset", "timeout"]
     assert rollout["key"] == ["client_ip"]
 
 
@@ -156,6 +171,11 @@ def test_what_is_shown_is_written_in_the_units_of_the_file() -> None:
         SMALL,
         with_rollout("split: {shadow: 10, weight: 5}"),
         with_rollout("stages: [{name: only, weight: 0.001, soak: 1500ms}]\nkey: [{cookie: a}, {query: b}, client_ip]"),
+        SMALL.replace(
+            '9002"}', '9002", tls: {cert_file: a, key_file: b, min_version: 1.3}, health_check: {path: /h}}'
+        ).replace("http://127.0.0.1:9002", "https://agent"),
+        "listen: {tls: {cert_file: a, key_file: b}, trusted_proxies: [10.0.0.1, 'fd00::/8'], proxy_protocol: true}\n"
+        + SMALL,
         with_rollout("escalate: {confidence: {path: $.c, below: 0.6}}\ncompare: {fields: {tolerance: {$.a: 0.5%}}}"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from proxy.control.process import find_start
 from proxy.model.errors import ConfigError
 from proxy.storage import lastgood
+from proxy.storage.lastgood import LastGood
 from tests.unit.control.world import CONFIG
 
 
@@ -19,7 +20,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_good_file_is_what_it_starts_with(file: Path, tmp_path: Path, resume: bool) -> None:
-    lastgood.write(tmp_path, "before.yaml", CONFIG.replace(":9001", ":9005"), {}, 7)
+    lastgood.write(tmp_path, LastGood(7, "before.yaml", CONFIG.replace(":9001", ":9005"), {}))
     start = find_start(file, tmp_path, resume=resume)
     assert start.accepted
     assert start.loaded.text == CONFIG
@@ -28,14 +29,14 @@ def test_a_good_file_is_what_it_starts_with(file: Path, tmp_path: Path, resume: 
 
 
 def test_a_first_start_with_a_bad_file_fails_although_one_ran_before(file: Path, tmp_path: Path) -> None:
-    lastgood.write(tmp_path, str(file), CONFIG, {}, 7)
+    lastgood.write(tmp_path, LastGood(7, str(file), CONFIG, {}))
     file.write_text("routes: []")
     with pytest.raises(ConfigError):
         find_start(file, tmp_path, resume=False)
 
 
 def test_one_that_takes_over_goes_on_with_what_ran(file: Path, tmp_path: Path) -> None:
-    lastgood.write(tmp_path, str(file), CONFIG, {}, 7)
+    lastgood.write(tmp_path, LastGood(7, str(file), CONFIG, {}))
     file.write_text("routes: []")
     start = find_start(file, tmp_path, resume=True)
     assert not start.accepted

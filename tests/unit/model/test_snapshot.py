@@ -13,8 +13,11 @@ from proxy.model.snapshot import (
     BreakerSpec,
     EscalateSpec,
     FallbackSpec,
+    HealthCheck,
     KeySource,
     LimitsSpec,
+    ListenSpec,
+    ListenTls,
     MatchSpec,
     RecordSpec,
     Retry,
@@ -24,6 +27,7 @@ from proxy.model.snapshot import (
     Snapshot,
     Timeouts,
     UpstreamSpec,
+    UpstreamTls,
     decode,
     encode,
 )
@@ -60,6 +64,7 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
             match=st.builds(MatchSpec, path_prefix=TEXT, host=TEXT, methods=st.frozensets(TEXT), headers=PAIRS),
             legacy=TEXT,
             rollout=st.none() | ROLLOUTS,
+            upgrades=st.frozensets(TEXT, max_size=2),
         ),
         max_size=2,
     ).map(tuple),
@@ -69,15 +74,24 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
             name=TEXT,
             host=TEXT,
             port=st.integers(0, 65535),
-            tls=st.booleans(),
+            tls=st.none() | st.builds(UpstreamTls, ca_file=TEXT, insecure_skip_verify=st.booleans(), digest=TEXT),
             timeouts=st.builds(Timeouts, connect=SECONDS),
             retry=st.builds(Retry, attempts=COUNT, on=st.frozensets(TEXT), budget=st.floats(0, 1)),
             set_headers=PAIRS,
+            remove_headers=st.none() | st.lists(TEXT, max_size=2).map(tuple),
+            health_check=st.none() | st.builds(HealthCheck, path=TEXT, interval=SECONDS),
         ),
         max_size=2,
     ).map(tuple),
     limits=st.builds(LimitsSpec, max_body=COUNT, idle_timeout=SECONDS),
+    listen=st.builds(
+        ListenSpec,
+        tls=st.none() | st.builds(ListenTls, cert_file=TEXT, key_file=TEXT, client_auth=TEXT, digest=TEXT),
+        proxy_protocol=st.booleans(),
+        trusted_proxies=st.lists(TEXT, max_size=2).map(tuple),
+    ),
     access_log=st.booleans(),
+    override_secret=TEXT,
 )
 
 
@@ -106,9 +120,11 @@ def test_equal_snapshots_are_encoded_as_the_same_bytes() -> None:
 
 
 def test_credentials_cross_the_link_but_are_in_no_repr() -> None:
-    snapshot = Snapshot(1, (), (UpstreamSpec("a", "h", 80, set_headers=(("authorization", "hunter2"),)),))
+    upstream = UpstreamSpec("a", "h", 80, set_headers=(("authorization", "hunter2"),))
+    snapshot = Snapshot(1, (), (upstream,), override_secret="hunter3")
     assert b"hunter2" in encode(snapshot)
-    assert "hunter2" not in repr(snapshot)
+    assert b"hunter3" in encode(snapshot)
+    assert "hunter" not in repr(snapshot)
 
 
 def spoil(**changes: Any) -> bytes:

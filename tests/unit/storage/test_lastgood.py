@@ -1,6 +1,7 @@
 """What a worker serves by when the control process is away."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from proxy.config.load import load
 from proxy.model.snapshot import Placement
 from proxy.model.words import Phase
 from proxy.storage import lastgood
+from proxy.storage.lastgood import LastGood
 
 CONFIG = """\
 upstreams:
@@ -22,18 +24,19 @@ routes:
     rollout: {agent: agent, version: v1, salt: s}
 """
 PLACEMENTS = {"refunds": Placement("v1", "canary", Phase.PROGRESSING, epoch=3, weight=5_000, shadow=100_000)}
+GOOD = LastGood(7, "crossfade.yaml", CONFIG, PLACEMENTS)
 
 
 def test_it_gives_the_snapshot_that_was_put_to_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "hush")
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
+    lastgood.write(tmp_path, GOOD)
     config = load(CONFIG, "crossfade.yaml", {"TOKEN": "hush"}, lastgood.read_text)
-    assert lastgood.read(tmp_path) == compile_snapshot(config, PLACEMENTS, 7)
+    assert lastgood.read(tmp_path) == compile_snapshot(config, PLACEMENTS, 7, {})
 
 
 def test_it_holds_no_secret_and_is_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "hush")
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
+    lastgood.write(tmp_path, GOOD)
     (file,) = (tmp_path / "last-good").iterdir()
     assert "hush" not in file.read_text()
     assert "${TOKEN}" in file.read_text()
@@ -42,8 +45,8 @@ def test_it_holds_no_secret_and_is_for_this_user_alone(tmp_path: Path, monkeypat
 
 
 def test_the_later_one_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, {}, 8)
+    lastgood.write(tmp_path, GOOD)
+    lastgood.write(tmp_path, replace(GOOD, number=8, placements={}))
     found = lastgood.find(tmp_path)
     assert found is not None
     assert (found.number, found.placements) == (8, {})
@@ -61,7 +64,7 @@ def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
     [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 2, "number": 1, "file": "", "text": "", "placements": {}}'],
 )
 def test_what_cannot_be_used_is_said_and_left(tmp_path: Path, content: bytes) -> None:
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
+    lastgood.write(tmp_path, GOOD)
     (file,) = (tmp_path / "last-good").iterdir()
     file.write_bytes(content)
     with capture_logs() as logs:
@@ -72,21 +75,21 @@ def test_what_cannot_be_used_is_said_and_left(tmp_path: Path, content: bytes) ->
 
 def test_a_reference_that_leads_nowhere_any_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOKEN", raising=False)
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
+    lastgood.write(tmp_path, GOOD)
     with capture_logs() as logs:
         assert lastgood.read(tmp_path) is None
     assert "TOKEN" in logs[0]["problem"]
 
 
 def test_a_failed_write_leaves_the_earlier_one_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 7)
+    lastgood.write(tmp_path, GOOD)
 
     def full(_self: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        lastgood.write(tmp_path, "crossfade.yaml", CONFIG, PLACEMENTS, 8)
+        lastgood.write(tmp_path, replace(GOOD, number=8))
     found = lastgood.find(tmp_path)
     assert found is not None
     assert found.number == 7
