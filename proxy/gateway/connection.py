@@ -12,6 +12,8 @@ from typing import Final
 
 import httptools
 
+from proxy.gateway.framing import Chunks, is_answer
+from proxy.gateway.head import is_length
 from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, UPGRADE, Names, nominated, without
 from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn, Writer
@@ -26,6 +28,8 @@ _MAX_TRAILER: Final = 64 << 10
 _MAX_UNWANTED: Final = 256 << 10
 """Bytes of an answer that nobody wants any more, read so that its connection can be used again."""
 _FOREVER: Final = float("inf")
+_PLAIN: Final = b"HTTP/1.1 "
+"""How nearly every answer begins."""
 
 
 class Taker:
@@ -110,10 +114,10 @@ class Connection(Writer):
     where Content-Length was not said). `tunnel` is where its bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_at_once", "_chunked", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done", "_held",
-        "_interim", "_keep", "_kinds", "_moved", "_names", "_parser", "_protocol", "_seen", "_sent_at", "_switching",
-        "_until_end", "_upgrade", "closing", "deadline", "ends", "head_only", "length", "lines", "noted", "pooled",
-        "status", "taker", "tunnel", "upstream",
+        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done",
+        "_held", "_interim", "_keep", "_kinds", "_moved", "_names", "_old", "_parser", "_place", "_protocol", "_raw",
+        "_seen", "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
+        "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -131,7 +135,8 @@ class Connection(Writer):
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
         self._fed = self._framing = 0
         self._moved = self._at_once = self._switching = False
-        self._upgrade = b""
+        self._upgrade = self._raw = b""
+        self._chunks: Chunks | None = None
 
     # --- the taker's side
 
@@ -144,6 +149,9 @@ class Connection(Writer):
         self._upgrade = upgrade
         self._keep = True
         self._fed = self._framing = 0
+        self._start = self._tail = b""
+        self._old = False
+        self._chunks = None
         self.head_only = head_only
         now = monotonic()
         self._sent_at = now
@@ -219,9 +227,12 @@ class Connection(Writer):
             self._drop_idle()
             return
         self._seen = True
-        self._fed += len(data)
         try:
+            self._look_at(data)
             self._parser.feed_data(data)
+        except ValueError as error:
+            self.fail(ResetError(f"upstream {self.upstream.spec.name}: not HTTP: {error}"))
+            return
         except httptools.HttpParserUpgrade as upgrade:
             self._switch(data[upgrade.args[0] :])
             return
@@ -246,8 +257,24 @@ class Connection(Writer):
             self.fail(
                 ResetError(f"upstream {self.upstream.spec.name}: it switched protocols without Connection: upgrade")
             )
-        elif self._fed > _MAX_HEAD:
+        elif self._fed <= _MAX_HEAD:
+            self._tail = self._raw[-3:]  # the head's end may be cut
+        else:
             self.fail(ResetError(f"upstream {self.upstream.spec.name}: its answer's head is too large"))
+
+    def _look_at(self, data: bytes) -> None:
+        """What llhttp does not look at closely enough. Raises ValueError where it is not as it must be."""
+        fed = self._fed
+        self._fed = fed + len(data)
+        if fed < len(_PLAIN) and (fed or data[: len(_PLAIN)] != _PLAIN):
+            self._start += data[: len(_PLAIN) - fed]
+            self._old = is_answer(self._start)
+        chunks = self._chunks
+        if chunks is not None:
+            chunks.check(data, 0)
+        elif not self._head_done:
+            self._raw = self._tail + data if self._tail else data
+            self._place = 0
 
     def _finish(self) -> None:
         taker, self.taker = self.taker, None
@@ -340,10 +367,13 @@ class Connection(Writer):
         if kind == PASS:
             self.lines.append(b"%b: %b\r\n" % (name, value))
         elif kind == LENGTH:
+            if len(value) > 18 and not is_length(value):
+                raise ValueError("its Content-Length is too large")
             self.length = value
         elif kind == CODING:
+            if self._chunked or value.strip().lower() != b"chunked":
+                raise ValueError(f"unknown transfer coding {value[:32]!r}")
             self._chunked = True
-            self._coding(value)
         elif kind == CONNECTION:
             self._connection += b"," + value if self._connection else value
         elif kind == UPGRADE:
@@ -354,29 +384,22 @@ class Connection(Writer):
             if not lower.startswith(b"x-crossfade-"):
                 self.lines.append(b"%b: %b\r\n" % (name, value))
 
-    def _coding(self, value: bytes) -> None:
-        if value.strip().lower() != b"chunked":
-            raise ValueError(f"unknown transfer coding {value[:32]!r}")
-
     def on_headers_complete(self) -> None:
         if self._done:
             return
         parser = self._parser
         self.status = status = parser.get_status_code()
-        if status < 200:
-            self._interim = True
-            if status == 101:
-                if not self._upgrade or self._protocol.lower() != self._upgrade:
-                    raise ValueError("it switched to a protocol that was not asked for")
-                self._switching = True
-            elif status != 100 and self.taker is not None:
-                self.taker.interim(self)
+        if self._connection and self._connection not in (b"keep-alive", b"close"):
+            self.lines = without(self.lines, nominated(self._connection))
+        if status < 200 or status > 599:
+            self._on_interim(status)
             return
         self._head_done = True
         upstream = self.upstream
         upstream.durations.append(monotonic() - self._sent_at)
-        if self._connection and self._connection not in (b"keep-alive", b"close"):
-            self.lines = without(self.lines, nominated(self._connection))
+        if self._chunked and not self.bodiless:
+            self._check_chunks()
+        self._raw = b""
         if not parser.should_keep_alive():
             self._keep = False
         if self.taker is not None:
@@ -388,6 +411,29 @@ class Connection(Writer):
         elif not self.length and not self._chunked and status not in (204, 304):
             self._until_end = True
             self._keep = False
+
+    def _on_interim(self, status: int) -> None:
+        if not 100 <= status < 200:
+            raise ValueError(f"its status is {status}")
+        if status > 103 and (self._chunked or self.length.strip(b"0 \t")):
+            raise ValueError(f"a {status} has no body")  # llhttp knows that only of those that are in use
+        self._interim = True
+        self._place = self._head_end()
+        if status == 101:
+            if not self._upgrade or self._protocol.lower() != self._upgrade:
+                raise ValueError("it switched to a protocol that was not asked for")
+            self._switching = True
+        elif status != 100 and self.taker is not None:
+            self.taker.interim(self)
+
+    def _head_end(self) -> int:
+        return self._raw.find(b"\r\n\r\n", self._place) + 4
+
+    def _check_chunks(self) -> None:
+        if self._old:
+            raise ValueError("HTTP/1.0 knows no Transfer-Encoding")
+        self._chunks = chunks = Chunks()
+        chunks.check(self._raw, self._head_end())
 
     def on_body(self, data: bytes) -> None:
         if self._done:
@@ -402,6 +448,8 @@ class Connection(Writer):
             self._interim = False
         else:
             self._done = True
+            if self._chunked and not self._parser.should_keep_alive():
+                self._keep = False  # a trailer can say so too
 
     @property
     def bodiless(self) -> bool:

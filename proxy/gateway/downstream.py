@@ -233,7 +233,7 @@ class Downstream(Client):
             limits = self._shared.table.limits
             self._awaited = _HEAD if reader.in_head else _IDLE
             self.deadline = monotonic() + (limits.header_timeout if reader.in_head else limits.idle_timeout)
-            if self._held & _HOLD_QUEUE:
+            if self._held & _HOLD_QUEUE and not self._stalled:
                 self._release(_HOLD_QUEUE)  # what was held was no whole request
 
     def tunnelled(self, tunnel: Tunnel) -> None:

@@ -36,11 +36,6 @@ def is_old(line: bytes) -> bool:
     return minor == b"0"
 
 
-def check_line(line: bytes, limits: LimitsSpec) -> None:
-    """A request line that came without the head's end. HTTP/0.9 ends here (`limits` do not matter)."""
-    is_old(line)
-
-
 def check_method(method: bytes) -> None:
     if method not in METHODS:
         raise errors.MethodError(f"{method.decode('latin-1')} is not served")

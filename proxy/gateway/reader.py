@@ -1,6 +1,6 @@
 """A client's bytes become requests: llhttp in its strict default, and the rules of `head` and `framing` on top.
 
-Those rules need the bytes themselves. So while a read is looked at, it is known where in it the message under way began.
+Those rules need the bytes themselves: so it is known where in a read the message under way begins.
 
 After the first thing that is refused nothing more is read: `refusal` says why, `broken` is the request whose body was
 under way, if any.
@@ -43,11 +43,11 @@ _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 
 class RequestReader:
     """`requests` are those that came, the last one perhaps without the end of its body. `in_head` says that a part of
-    a head has come, which is `_kept`. `_raw` is what is read just now, behind what was kept, and `_place` where in it the
-    message under way begins; of a body that began earlier, where it ends. `_framing` are the bytes of chunk framing and
-    trailers that came without a byte of the body. `_unread` is a request whose body llhttp has to be made to read.
-    `offered`: the last request asks for another protocol, so what comes
-    behind it may be no HTTP; it is `held` until that is known."""
+    a head has come, which is `_kept`. `_raw` is what is read just now, behind what was kept, and `_place` where in it
+    the message under way begins; of a body that began earlier, where it ends. `_framing` are the bytes of chunk framing
+    and trailers that came without a byte of the body. `_unread` is a request whose body llhttp has to be made to read.
+    `offered`: the last request asks for another protocol, so what comes behind it may be no HTTP; it is `held` until
+    that is known."""
 
     __slots__ = (
         "_begun",
@@ -172,7 +172,10 @@ class RequestReader:
         self._check(head.check_unfinished, len(self._target), len(kept))
         line, end, _ = kept.partition(b"\n")
         if end and not self._refused():
-            self._check(head.check_line, line + end)
+            try:
+                head.is_old(line + end)  # HTTP/0.9 ends here
+            except RequestError as error:
+                self.refuse(error)
 
     def _resume(self) -> None:
         """llhttp takes what follows a request for an upgrade for another protocol, the request's own body too. It is
@@ -186,9 +189,9 @@ class RequestReader:
             self._resuming = False
             self._parsing = request
 
-    def _check(self, rule: Callable[..., None], *told: object) -> None:
+    def _check(self, rule: Callable[..., None], *sizes: int) -> None:
         try:
-            rule(*told, self._table.limits)
+            rule(*sizes, self._table.limits)
         except RequestError as error:
             self.refuse(error)
 
