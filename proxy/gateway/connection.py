@@ -12,6 +12,7 @@ from typing import Final
 
 import httptools
 
+from proxy.gateway import tls
 from proxy.gateway.framing import Chunks, is_answer
 from proxy.gateway.head import is_length
 from proxy.gateway.headers import CODING, CONNECTION, LENGTH, NOTE, PASS, UPGRADE, Names, nominated, without
@@ -114,10 +115,11 @@ class Connection(Writer):
     where Content-Length was not said). `tunnel` is where its bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_fed", "_framing", "_head_done",
-        "_held", "_interim", "_keep", "_kinds", "_moved", "_names", "_old", "_parser", "_place", "_protocol", "_raw",
-        "_seen", "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
-        "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel", "upstream",
+        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_framing",
+        "_head_done", "_held", "_interim", "_keep", "_kinds", "_moved", "_names", "_old", "_parser", "_place",
+        "_protocol", "_raw", "_seen", "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade",
+        "closing", "deadline", "ends", "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -132,6 +134,7 @@ class Connection(Writer):
         self._parser = httptools.HttpResponseParser(self)
         self.pooled = False
         self._done = self._complete = True
+        self._ended = False
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
         self._fed = self._framing = 0
         self._moved = self._at_once = self._switching = False
@@ -213,6 +216,8 @@ class Connection(Writer):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        if self.upstream.spec.tls is not None:
+            tls.hold_ends(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -303,6 +308,7 @@ class Connection(Writer):
     def eof_received(self) -> bool:
         if self.tunnel is not None:
             return self.tunnel.end_of(self)
+        self._ended = True
         # It says no more. Closing would first wait until it has read all that was written, which it may never do.
         self.abort()
         return False
@@ -316,7 +322,8 @@ class Connection(Writer):
         self.upstream.forget(self)
         if taker is None:
             return
-        if not self._done and self._until_end and error is None:
+        # Over TLS the socket's end alone is not the upstream's: anybody in between can bring it about (RFC 9112, 9.8).
+        if not self._done and self._until_end and self._ended and error is None:
             self._done = True
             taker.ended()
         else:

@@ -66,6 +66,7 @@ class Counters:
         self.gone: dict[Labels, int] = defaultdict(int)
         self.dropped: dict[Labels, int] = defaultdict(int)
         self.overrides: dict[Labels, int] = defaultdict(int)
+        self.connections_refused: dict[Labels, int] = defaultdict(int)
         self.strays: dict[Labels, int] = defaultdict(int)
         self.health: dict[Labels, int] = defaultdict(int)
         self._refused: dict[Labels, int] = defaultdict(int)
@@ -117,6 +118,7 @@ class Counters:
             (measures.REFUSED, self._refused),
             (measures.OVERRIDES, self.overrides),
             (measures.STRAYS, self.strays),
+            (measures.CONNECTIONS_REFUSED, self.connections_refused),
             (measures.HEALTH_CHECKS, self.health),
         ):
             if counts:

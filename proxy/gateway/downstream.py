@@ -10,6 +10,8 @@ import socket
 from time import monotonic
 from typing import Final
 
+from proxy.gateway import tls
+from proxy.gateway.admission import ADMITTED, TURNED_AWAY, address_of
 from proxy.gateway.answers import CONTINUE, error_answer
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.reader import RequestReader
@@ -17,12 +19,14 @@ from proxy.gateway.reply import Client
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
 from proxy.gateway.tunnel import Tunnel
-from proxy.model.errors import RequestError, RequestTimeoutError
+from proxy.model.errors import ConnectionsError, RequestError, RequestTimeoutError
 
 _WRITE_HIGH: Final = 128 << 10
 _SMALL_BODY: Final = 64 << 10
 """A body up to this size is waited for, so that head and body leave in one write."""
 _LINGER: Final = 5.0
+_LAST_WORD: Final = 1.0
+"""Seconds between two looks whether a client has taken the end of its TLS."""
 _FIRST_WORDS: Final = 0.5
 """Seconds that a client has to begin its first request in where we are draining."""
 _PROBE: Final = (1.0, 15.0)
@@ -38,14 +42,17 @@ _BODY: Final = 2
 
 
 class Downstream(Client):
-    """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited."""
+    """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited. Where the
+    client's `address` is known before its connection is, it was admitted already, with that `standing` (see Admission).
+    `met`: the connection is there."""
 
     __slots__ = (
-        "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since", "_left", "_lingering",
-        "_reader", "_served", "_shared", "_stalled", "_tunnel", "active", "closing", "deadline",
+        "_address", "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since", "_left",
+        "_lingering", "_reader", "_secure", "_served", "_shared", "_stalled", "_standing", "_tunnel", "active",
+        "closing", "deadline", "met",
     )  # fmt: skip
 
-    def __init__(self, shared: Shared, clients: set["Downstream"]) -> None:
+    def __init__(self, shared: Shared, clients: set["Downstream"], address: bytes = b"", standing: int = 0) -> None:
         super().__init__(shared.turn)
         self._shared = shared
         self._clients = clients
@@ -57,21 +64,34 @@ class Downstream(Client):
         self._body_since = self._held_since = 0.0
         self._awaited = _IDLE
         self._tunnel: Tunnel | None = None
+        self._address = address
+        self._standing = standing
+        self._secure = self.met = False
 
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
-        peer = transport.get_extra_info("peername")
-        ip = str(peer[0]) if isinstance(peer, tuple) else "127.0.0.1"
-        self._reader = RequestReader(self._shared, ip.encode())
+        shared = self._shared
+        if not self._standing:
+            self._address = address_of(transport.get_extra_info("peername"))
+            self._standing = shared.admission.admit(self._address, shared.table)
+        self._secure = transport.get_extra_info("ssl_object") is not None
+        subject = b""
+        if self._secure:
+            tls.hold_ends(transport)
+            subject = tls.subject(transport)
+        self._reader = RequestReader(shared, self._address, secure=self._secure, subject=subject)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.met = True
         self._clients.add(self)
-        self.deadline = monotonic() + self._shared.table.limits.header_timeout
-        if self._shared.draining:
+        self.deadline = monotonic() + shared.table.limits.header_timeout
+        if self._standing != ADMITTED:
+            self._turn_away()
+        elif shared.draining:
             self.drain()
 
     def data_received(self, data: bytes) -> None:
@@ -86,6 +106,8 @@ class Downstream(Client):
         the same way, so it is asked after a while (see `_probe`)."""
         if self._tunnel is not None:
             return self._tunnel.end_of(self)
+        if self._secure:
+            return False  # uvloop ends both ways of TLS at once, as TLS 1.2 says; so does what was under way
         requests = self._reader.requests
         last = requests[-1] if requests else self.active.request if self.active is not None else None
         if last is None or not last.complete:
@@ -98,6 +120,7 @@ class Downstream(Client):
     def connection_lost(self, _error: Exception | None) -> None:
         self.closing = True
         self._clients.discard(self)
+        self._shared.admission.leave(self._address, self._standing)
         if self._tunnel is not None:
             self._tunnel.lost(self)
         self._reader.requests.clear()
@@ -267,14 +290,27 @@ class Downstream(Client):
             self.transport.resume_reading()
         self.deadline = monotonic() + _LINGER
         self.write_out()
-        self.transport.write_eof()
+        if self._secure:
+            self.transport.close()  # says so to the client, then reads on into the void until the client has ended too
+        else:
+            self.transport.write_eof()
+
+    def _turn_away(self) -> None:
+        """There are too many connections. Most clients that come then are told so; past that work is saved."""
+        if self._standing == TURNED_AWAY:
+            self.abort()
+            return
+        error = ConnectionsError("as many connections are open, in all or from your address, as may be")
+        request_id = self._shared.new_request_id()
+        self.write(error_answer(error.status, error.error, error.detail, request_id, close=True))
+        self._linger()
 
     def close(self) -> None:
         """As soon as the client has taken what was written; it is looked after meanwhile."""
         self.write_out()
         self.closing = True
         self._left = self.transport.get_write_buffer_size()
-        self.deadline = monotonic() + self._shared.table.limits.idle_timeout
+        self.deadline = monotonic() + (_LAST_WORD if self._secure else self._shared.table.limits.idle_timeout)
         self.transport.close()
 
     def drain(self) -> None:
@@ -324,6 +360,14 @@ class Downstream(Client):
 
     def _sweep_unread(self, now: float) -> None:
         """What was written waits for the client. Slowly is well, but not for nothing at all."""
+        if self._secure and self.closing:
+            # It need not answer our end of TLS, and many do not as long as they rest. The listener's
+            # ssl_shutdown_timeout is for those that do not even take what was written.
+            if tls.taken(self.transport):
+                self.abort()
+            else:
+                self.deadline = now + _LAST_WORD
+            return
         left = self.transport.get_write_buffer_size()
         if left < self._left:
             self._left = left

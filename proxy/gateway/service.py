@@ -21,6 +21,7 @@ from proxy.gateway.counters import histogram
 from proxy.gateway.downstream import Downstream
 from proxy.gateway.health import Checks
 from proxy.gateway.link import Link
+from proxy.gateway.listener import Listener
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry
 from proxy.model import measures
@@ -40,7 +41,6 @@ SWEEP: Final = 0.1
 TICK: Final = 0.2
 CLIENT_SWEEP: Final = 1.0
 _FLUSH_RECORDS: Final = 512
-_BACKLOG: Final = 4096
 
 
 class Worker:
@@ -50,15 +50,19 @@ class Worker:
         self.clients: set[Downstream] = set()
         self.link: Link | None = None
         self._clock = clock
+        self._listen = snapshot.listen
         self.shared = Shared(snapshot, self._tripped)
         self.checks = Checks(self.shared.counters)
         self.checks.follow(self.shared.table.upstreams)
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
     def use(self, snapshot: Snapshot) -> None:
         self.shared.use(snapshot)
         self.checks.follow(self.shared.table.upstreams)
+        self._listen = snapshot.listen
+        if self._listener is not None:
+            self._listener.use(snapshot.listen)
         _log.info("snapshot_in_use", number=snapshot.number, routes=len(snapshot.routes))
 
     def _tripped(self, route: str, rollout: RolloutEntry, reason: str) -> None:
@@ -66,12 +70,9 @@ class Worker:
             self.link.trip(Trip(route, rollout.spec.version, rollout.spec.epoch, reason, self._clock.now()))
 
     async def listen(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Downstream(self.shared, self.clients),  # type: ignore[arg-type,return-value]  # a protocol by its methods
-            sock=sock,
-            backlog=_BACKLOG,
-        )
+        """Serve who connects to this socket, which is the worker's from now on. ConfigError where TLS cannot be had."""
+        self._listener = Listener(sock, self.shared, self.clients)
+        await self._listener.start(self._listen)
         self._every(SWEEP, self.sweep_upstreams)
         self._every(CLIENT_SWEEP, self.sweep_clients)
         self._every(TICK, self.report)
@@ -102,6 +103,8 @@ class Worker:
 
     def sweep_clients(self) -> None:
         now = monotonic()
+        if self._listener is not None:
+            self._listener.sweep(now)
         for client in [client for client in self.clients if client.deadline < now]:
             client.sweep(now)
 
@@ -151,8 +154,8 @@ class Worker:
     async def drain(self, patience: float) -> None:
         """Accept no more; let requests, tunnels and copies finish for up to `patience` seconds; cut off what is left."""
         self.shared.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            await self._listener.close()
         await asyncio.sleep(0)  # what has arrived is read first: a client that has asked is not idle
         for client in list(self.clients):
             client.drain()
@@ -163,6 +166,8 @@ class Worker:
         for timer in self._timers:
             timer.cancel()
         self.checks.stop()
+        if self._listener is not None:
+            self._listener.abort()
         for client in list(self.clients):
             client.abort()
         for pending in self.shared.table.pendings():
@@ -172,8 +177,12 @@ class Worker:
         self.report()
 
     def _under_way(self) -> bool:
-        """Whether there are clients, all of which have a request or an answer to finish, or copies."""
-        return bool(self.clients) or any(pending.copies for pending in self.shared.table.pendings())
+        """Whether there are clients, all of which have a request or an answer to finish, those to come, or copies."""
+        return (
+            bool(self.clients)
+            or (self._listener is not None and self._listener.entering > 0)
+            or any(pending.copies for pending in self.shared.table.pendings())
+        )
 
 
 class Arrivals:

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from proxy.gateway.admission import Admission
 from proxy.gateway.counters import Counters
 from proxy.gateway.table import RolloutEntry, Table
 from proxy.gateway.tunnel import Tunnel
@@ -28,6 +29,7 @@ class Shared:
         self.counters = Counters()
         self.turn = Turn()
         self.table = Table(snapshot, self.counters, self.turn)
+        self.admission = Admission(self.counters)
         self.inflight = 0
         self.tunnels: set[Tunnel] = set()
         self.draining = False

@@ -7,18 +7,24 @@ snapshot goes over into the new one: pools of upstreams that did not change, and
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from proxy.analysis.breaker import Breaker
 from proxy.gateway.counters import Counters, Tally
 from proxy.gateway.forwarded import Proxies
 from proxy.gateway.headers import Names, answer_names, request_names
+from proxy.gateway.tls import client_context
 from proxy.gateway.turn import Turn
 from proxy.gateway.upstream import Upstream
+from proxy.model.errors import ConfigError
 from proxy.model.snapshot import CREDENTIALS, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
 from proxy.model.words import Arm, Fate, Mode, Phase, Reason
 from proxy.outcomes.decision import compile_path
 from proxy.routing.bucket import bucketer, key_hasher
 from proxy.routing.identity import Source, noted_names, sources
 from proxy.routing.match import Matcher
+
+_log = structlog.get_logger()
 
 
 class Way:
@@ -206,8 +212,19 @@ def _upstreams(snapshot: Snapshot, turn: Turn, last: Table | None) -> dict[str, 
         if known is not None and _same(known, spec, names, backs_off=backs_off):
             made[spec.name] = known
         else:
-            made[spec.name] = Upstream(spec, names, turn, backs_off=backs_off)
+            made[spec.name] = _upstream(spec, names, turn, known, backs_off=backs_off)
     return made
+
+
+def _upstream(spec: UpstreamSpec, names: Names, turn: Turn, known: Upstream | None, *, backs_off: bool) -> Upstream:
+    """A new one; or, where its TLS files cannot be used, the `known` one as it is."""
+    try:
+        context = client_context(spec.name, spec.tls) if spec.tls is not None else None
+    except ConfigError as error:
+        using = "its former settings" if known is not None else "nothing: it cannot be reached"
+        _log.error("upstream_tls_unusable", reason=str(error), using=using)
+        return known or Upstream(spec, names, turn, backs_off=backs_off)
+    return Upstream(spec, names, turn, backs_off=backs_off, context=context)
 
 
 def _same(known: Upstream, spec: UpstreamSpec, names: Names, *, backs_off: bool) -> bool:

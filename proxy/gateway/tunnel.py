@@ -55,7 +55,7 @@ class Tunnel:
         self._ended = True
         other.write_out()
         other.transport.write_eof()
-        return True
+        return source.transport.can_write_eof()
 
     def lost(self, source: Writer) -> None:
         """`source` is closed: the other one gets what was written to it, then is closed too."""

@@ -5,16 +5,22 @@ There is no timer per request: each connection has a deadline, and the worker's 
 
 import asyncio
 import random
+import ssl
 from collections import deque
 from time import monotonic
 from typing import Final
 
+import structlog
+
+from proxy.gateway import tls
 from proxy.gateway.connection import Connection, Pool, Taker
 from proxy.gateway.headers import Names
 from proxy.gateway.turn import Turn
 from proxy.model.errors import ConnectFailureError, OverloadError, ResetError, UpstreamError, UpstreamTimeoutError
 from proxy.model.snapshot import UpstreamSpec
 from proxy.telemetry.tasks import spawn
+
+_log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
@@ -23,6 +29,8 @@ _MOST_DOUBLINGS: Final = 10
 _SAVED_RETRIES: Final = 10
 _NO_LIMIT: Final = 1 << 62
 _FOREVER: Final = float("inf")
+_LAST_WORD: Final = 5.0
+"""Seconds that an upstream has to answer the end of our TLS."""
 
 
 class Upstream(Pool):
@@ -30,16 +38,20 @@ class Upstream(Pool):
 
     With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s, and all
     fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when `max_inflight`
-    were under way, each with the time until which it waits, and whether it must have a fresh connection.
+    were under way, each with the time until which it waits, and whether it must have a fresh connection. Without a
+    `context` one that is to be spoken to by TLS cannot be reached.
     """
 
     __slots__ = (
-        "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling", "healthy", "idle",
-        "max_idle", "max_inflight", "retired", "retries", "waiting",
+        "_context", "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling",
+        "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
     )  # fmt: skip
 
-    def __init__(self, spec: UpstreamSpec, names: Names, turn: Turn, *, backs_off: bool) -> None:
+    def __init__(
+        self, spec: UpstreamSpec, names: Names, turn: Turn, *, backs_off: bool, context: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(spec, names, turn)
+        self._context = context
         self.base_path = spec.base_path.encode()
         self.backs_off = backs_off
         self.max_idle = spec.max_idle
@@ -104,15 +116,14 @@ class Upstream(Pool):
                 self._connect(taker, fresh=fresh)
 
     async def _dial(self, taker: Taker) -> None:
-        loop = asyncio.get_running_loop()
         spec = self.spec
         connection = Connection(self)
         try:
             async with asyncio.timeout(spec.timeouts.connect):
-                await loop.create_connection(lambda: connection, spec.host, spec.port)  # type: ignore[type-var]  # duck
-        except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: a name that is no host's
-            self._failed()
+                await self._connected(connection)
+        except (OSError, TimeoutError, ValueError) as error:  # ValueError: a name that is no host's
             what = _reason(error) if isinstance(error, OSError) else "not a host's name"
+            self._failed(what)
             _fail(taker, spec.name, what)
             return
         finally:
@@ -126,7 +137,26 @@ class Upstream(Pool):
         connection.taker = taker
         taker.connected(connection)
 
-    def _failed(self) -> None:
+    async def _connected(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        spec, secure = self.spec, self.spec.tls
+        if secure is None:
+            await loop.create_connection(lambda: connection, spec.host, spec.port)  # type: ignore[type-var]  # duck
+        elif self._context is None:
+            raise OSError(0, "its TLS files cannot be used")
+        else:
+            await loop.create_connection(  # type: ignore[type-var]  # as above
+                lambda: connection,
+                spec.host,
+                spec.port,
+                ssl=self._context,
+                server_hostname=secure.server_name or spec.host,
+                ssl_shutdown_timeout=_LAST_WORD,
+            )
+
+    def _failed(self, what: str) -> None:
+        if not self._failures:  # the first one of a row
+            _log.warning("upstream_does_not_connect", upstream=self.spec.name, reason=what)
         self._failures += 1
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures - 1, _MOST_DOUBLINGS))
         self._failures_until = monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
@@ -208,4 +238,6 @@ def _lose(taker: Taker, error: UpstreamError) -> None:
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, ssl.SSLError):
+        return tls.reason(error)
     return (error.strerror or "connection failed").lower()
