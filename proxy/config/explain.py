@@ -137,7 +137,7 @@ def _cut(text: str) -> str:
 def _choice(node: Node | None, expected: str) -> str:
     """`expected` is pydantic's list: `'a', 'b' or 'c'`."""
     words = re.findall(r"'([^']*)'", expected)
-    if len(words) != 2 and isinstance(node, Scalar) and (near := get_close_matches(node.written, words, 1)):
+    if isinstance(node, Scalar) and (near := get_close_matches(node.written, words, 1)):
         return f"is not known; did you mean {near[0]}?"
     return f"is not known; write {expected.replace(chr(39), '')}" if len(words) > 1 else f"must be {words[0]}"
 

@@ -45,9 +45,11 @@ __all__ = [
 _NO_TLS: Final = "is not built yet; keep the admin side on loopback, or terminate TLS in front of it"
 
 
-def _version(value: Any) -> Any:
+def _version(value: Any) -> str:
     """1.2 is a number in YAML."""
-    return str(value) if isinstance(value, float) else value
+    if str(value) not in ("1.2", "1.3"):
+        raise UnfitError("is no version of TLS that is safe; write 1.2 or 1.3")
+    return str(value)
 
 
 FilePath = Annotated[

@@ -122,6 +122,11 @@ def _placed(error: ConfigError, file: str, text: str) -> ConfigError:
     )
 
 
+def blindly_trusted(config: Config) -> list[str]:
+    """The upstreams that may show any certificate."""
+    return [name for name, upstream in config.upstreams.items() if upstream.tls and upstream.tls.insecure_skip_verify]
+
+
 def worker_count(config: Config) -> int:
     """`auto` is one for each CPU that we may use."""
     return usable_cpus() if config.workers == "auto" else config.workers

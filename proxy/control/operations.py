@@ -7,6 +7,7 @@ from proxy.admin.documents import gate_document
 from proxy.analysis.agreement import lower_bound
 from proxy.config.load import masked
 from proxy.config.schema import Route
+from proxy.control.configuration import blindly_trusted
 from proxy.control.controller import Controller
 from proxy.control.course import Course
 from proxy.control.reload import Reloader
@@ -45,7 +46,9 @@ class ControlOperations:
     def unready(self) -> list[str]:
         if self._draining():
             return ["draining"]
-        return [] if self._workers() else ["no worker accepts requests"]
+        blind = blindly_trusted(self._controller.loaded.config)
+        reasons = [f"the certificate of the upstream {name} is not verified (insecure_skip_verify)" for name in blind]
+        return reasons if self._workers() else ["no worker accepts requests", *reasons]
 
     def _document(self, route: Route) -> dict[str, Any]:
         course = self._controller.courses.get(route.name)

@@ -1,7 +1,10 @@
-"""Hot reload: the file is watched, and whatever asks for a reload takes the same way.
+"""Hot reload: the file and all that it draws in are watched, and whatever asks for a reload takes the same way.
 
 A reload builds everything new first; only when all of it is there does it take effect, at once and whole. What cannot
 be used changes nothing, is logged with file, line and path, and shows in the metrics.
+
+Drawn in are secrets (`${file:...}`), certificates and keys: a renewed one is a change, although the configuration says
+what it said.
 
 Directories are watched, not files, and what was read is compared, not when it was written: an editor replaces the file,
 and a ConfigMap is swapped by a symlink beside it. Since a directory on a network, or one that is mounted over, may
@@ -11,8 +14,10 @@ tell nothing, the content is also read once a second.
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +27,9 @@ from watchfiles import awatch
 from proxy.config.load import watched_files
 from proxy.config.schema import Config
 from proxy.control import configuration
-from proxy.control.configuration import Loaded
+from proxy.control.configuration import Loaded, blindly_trusted
 from proxy.model.errors import ConfigError, CrossfadeError
+from proxy.storage.lastgood import read_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import spawn, stop
 
@@ -38,8 +44,8 @@ _DEBOUNCE: Final = 100
 
 _WATCH_AGAIN: Final = 60.0
 
-RESTART: Final = ("listen", "admin", "workers", "store", "data_dir", "drain_timeout")
-"""Sections that are put to use once, at the start. (`listen.access_log` is in the snapshot and follows.)"""
+RESTART: Final = ("listen.address", "admin", "workers", "store", "data_dir", "drain_delay", "drain_timeout")
+"""What is put to use once, at the start. The rest of `listen` is in the snapshot, which workers follow."""
 
 Apply = Callable[[Loaded], Awaitable[None]]
 
@@ -55,6 +61,7 @@ class Reloader:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        _warn_of_blind_trust(self._loaded.config)
         logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every change beside the file
         self._tasks = [spawn(self._poll(), "reload"), spawn(self._watch(), "reload watch")]
 
@@ -71,7 +78,7 @@ class Reloader:
             self._seen = await asyncio.to_thread(_fingerprint, self._file)
             try:
                 loaded = await asyncio.to_thread(configuration.read, self._file)
-                changed = loaded.config != self._loaded.config
+                changed = (loaded.config, loaded.digests) != (self._loaded.config, self._loaded.digests)
                 if changed:
                     await self._apply(loaded)
             except CrossfadeError as error:
@@ -82,7 +89,9 @@ class Reloader:
             before, self._loaded = self._loaded, loaded
         if changed:
             _warn(before.config, loaded.config)
-        _log.info("configuration_reloaded" if changed else "configuration_unchanged", file=loaded.file, actor=actor)
+        _warn_of_blind_trust(loaded.config)
+        event = "configuration_reloaded" if changed else "configuration_unchanged"
+        _log.info(event, file=loaded.file, actor=actor, renewed=_renewed(before, loaded))
         return changed
 
     async def _try(self, actor: str) -> None:
@@ -125,29 +134,34 @@ class Reloader:
                 await asyncio.sleep(_WATCH_AGAIN)
 
     def _directories(self) -> set[Path]:
-        names = {self._file, *map(Path, _secrets(self._loaded.text, self._loaded.file))}
+        names = {self._file, *map(Path, _drawn_in(self._loaded.text, self._loaded.file))}
         return {directory for name in names for directory in (name.parent, name.resolve().parent) if directory.is_dir()}
 
 
 def _fingerprint(file: Path) -> tuple[bytes, ...]:
     """Of the content of the file and of all that it draws in; an unreadable one is a content too."""
     data = _content(file)
-    names = _secrets(data.decode("utf-8", "replace"), str(file))
+    names = _drawn_in(data.decode("utf-8", "replace"), str(file))
     return tuple(hashlib.blake2b(part).digest() for part in (data, *map(_content, map(Path, names))))
 
 
 def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except OSError as error:
-        return f"unreadable: {error.errno}".encode()
+    except (OSError, ValueError) as error:  # ValueError: a name that is no name, such as one with a NUL
+        return f"unreadable: {getattr(error, 'errno', error)}".encode()
 
 
-def _secrets(text: str, file: str) -> tuple[str, ...]:
+def _drawn_in(text: str, file: str) -> tuple[str, ...]:
     try:
-        return watched_files(text, file)
+        return watched_files(text, file, os.environ, read_text)
     except ConfigError:
         return ()
+
+
+def _renewed(before: Loaded, after: Loaded) -> list[str]:
+    """The certificates and keys that have become others."""
+    return sorted(file for file, digest in after.digests.items() if before.digests.get(file, digest) != digest)
 
 
 def _refuse(error: CrossfadeError, actor: str) -> None:
@@ -156,13 +170,17 @@ def _refuse(error: CrossfadeError, actor: str) -> None:
     _log.error("configuration_refused", **where, problems=problems, actor=actor, hint="what ran before goes on")
 
 
+def _warn_of_blind_trust(config: Config) -> None:
+    for name in blindly_trusted(config):
+        hint = "whoever stands in between can read and answer; readiness fails until it is gone"
+        _log.warning("upstream_not_verified", upstream=name, setting="insecure_skip_verify", hint=hint)
+
+
 def _warn(before: Config, after: Config) -> None:
     """Say what this reload cannot do, and what it does to rollouts under way."""
     for name in RESTART:
-        old, new = getattr(before, name), getattr(after, name)
-        if name == "listen":
-            old, new = old.address, new.address
-        if old != new:
+        value = attrgetter(name)
+        if value(before) != value(after):
             _log.warning("restart_needed", setting=name, hint="it keeps its old value until crossfade is started again")
     routes = {route.name: route for route in after.routes}
     for route in before.routes:

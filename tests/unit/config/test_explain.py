@@ -164,7 +164,7 @@ listen: {tls: {cert_file: a}}
     listen.tls.key_file: is missing
 
 listen: {tls: {cert_file: a, key_file: b, min_version: 1.1}}
-    listen.tls.min_version: 1.1 is not known; write 1.2 or 1.3
+    listen.tls.min_version: 1.1 is no version of TLS that is safe; write 1.2 or 1.3
 
 listen: {tls: {cert_file: a, key_file: b, client_auth: none}}
     listen.tls.client_auth: "none" is not known; write required or optional

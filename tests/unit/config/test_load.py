@@ -119,12 +119,29 @@ def test_no_error_shows_a_secret_or_what_a_reference_stands_for(old: str, new: s
     assert SECRET not in str(caught.value.__cause__)
 
 
-def test_the_files_of_references_are_known_without_reading_them() -> None:
+def watched(text: str, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+    return watched_files(text, "c.yaml", environment or {}, read_file)
+
+
+def test_the_files_of_references_are_known_also_where_they_cannot_be_read() -> None:
     text = SMALL.replace("refunds-1", "${file:/run/secrets/salt}").replace('"1"', "'${file:/run/version}-${X}'")
-    assert watched_files(text, "c.yaml") == ("/run/secrets/salt", "/run/version")
-    assert watched_files(SMALL, "c.yaml") == ()
+    assert watched(text) == ("/run/secrets/salt", "/run/version")
+    assert watched(SMALL) == ()
     with pytest.raises(ConfigError, match="is no YAML"):
-        watched_files("a: [", "c.yaml")
+        watched("a: [")
+
+
+def test_certificates_and_keys_are_watched_by_the_name_that_counts() -> None:
+    text = "listen: {tls: {cert_file: '${TLS}/tls.crt', key_file: '${TLS}/tls.key', client_ca_file: /clients.pem}}\n"
+    upstream = 'url: "https://agent", tls: {ca_file: /ca.pem, min_version: 1.3}'
+    text += SMALL.replace('url: "http://127.0.0.1:9002"', upstream)
+    assert watched(text, {"TLS": "/tls"}) == ("/ca.pem", "/clients.pem", "/tls/tls.crt", "/tls/tls.key")
+
+
+@pytest.mark.parametrize("wrong", ["tls: 5", "tls: [a]", "tls: {cert_file: [a], key_file: {b: c}}", "nonsense: true"])
+def test_of_what_is_refused_all_that_can_be_read_is_watched(wrong: str) -> None:
+    assert watched(f"listen: {{{wrong}}}\nupstreams: {{a: {{tls: {{ca_file: /ca.pem}}}}, b: 5}}\n") == ("/ca.pem",)
+    assert watched(f"listen: {{{wrong}}}\nupstreams: [a]\n") == ()
 
 
 def shown(text: str) -> dict[str, Any]:

@@ -1,20 +1,25 @@
 """From configuration and rollouts to snapshots; a new configuration takes effect whole or not at all."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.control import configuration
 from proxy.control.configuration import Loaded
 from proxy.control.controller import Controller
+from proxy.control.reload import Reloader
 from proxy.model.errors import StoreFormatError, StoreUnavailableError
 from proxy.model.link import Trip
 from proxy.model.snapshot import RolloutSpec, Snapshot
 from proxy.model.words import Phase, Verb
 from proxy.storage import keys, lastgood
 from proxy.telemetry.metrics import STORE_UP, WEIGHT, Metrics
+from tests.certificates import Authority
 from tests.fakes import FakeClock
 from tests.unit.control.world import CONFIG, Store, loaded, open_store, outcomes
 from tests.valkey import Valkey
@@ -191,6 +196,39 @@ async def test_it_reaches_a_restart_by_way_of_the_last_good_one(store: Store, tm
     scene = await at_canary(store, tmp_path)
     await scene.controller.apply(loaded(CONFIG.replace(":9001", ":9005")))
     assert lastgood.read(tmp_path) == scene.now
+
+
+async def test_a_credential_that_changes_on_disk_reaches_the_workers(store: Store, tmp_path: Path) -> None:
+    (secret := tmp_path / "token").write_text("one\n")
+    header = f'"http://127.0.0.1:9002", set_headers: {{authorization: "Bearer ${{file:{secret}}}"}}'
+    (file := tmp_path / "crossfade.yaml").write_text(CONFIG.replace('"http://127.0.0.1:9002"', header))
+    scene = await started(store, tmp_path, configuration.read(file))
+    reloader = Reloader(file, scene.controller.loaded, scene.controller.apply, scene.metrics)
+    reloader.start()
+    secret.write_text("two\n")
+    async with asyncio.timeout(10):
+        while len(scene.published) < 2:
+            await asyncio.sleep(0.01)
+    await reloader.close()
+    assert [each.upstreams[1].set_headers for each in scene.published] == [
+        (("authorization", "Bearer one"),),
+        (("authorization", "Bearer two"),),
+    ]
+
+
+async def test_a_renewed_certificate_is_a_new_snapshot_with_another_digest(store: Store, tmp_path: Path) -> None:
+    Authority().write(tmp_path)
+    text = f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}"
+    scene = await started(store, tmp_path, loaded(text))
+    with nothing_published(scene):
+        await scene.controller.apply(loaded(text))
+    Authority().write(tmp_path)
+    await scene.controller.apply(loaded(text))
+    first, second = (each.listen.tls for each in scene.published)
+    assert first is not None
+    assert second is not None
+    assert first.digest != second.digest
+    assert replace(first, digest="") == replace(second, digest="")
 
 
 async def test_a_new_version_takes_the_traffic_from_the_old_one(store: Store, tmp_path: Path) -> None:

@@ -106,6 +106,24 @@ async def test_it_is_ready_when_there_is_a_worker(scene: Scene) -> None:
     assert scene.operations.unready() == ["draining"]
 
 
+async def test_it_is_not_ready_while_an_upstream_is_not_verified(scene: Scene) -> None:
+    secure = '"https://127.0.0.1:9002", tls: {insecure_skip_verify: true}'
+    await scene.controller.apply(loaded(CONFIG.replace('"http://127.0.0.1:9002"', secure)))
+    blind = "the certificate of the upstream agent is not verified (insecure_skip_verify)"
+    assert scene.operations.unready() == [blind]
+    scene.workers = 0
+    assert scene.operations.unready() == ["no worker accepts requests", blind]
+
+
+async def test_the_configuration_is_shown_without_its_secrets(scene: Scene) -> None:
+    header = '"http://127.0.0.1:9002", set_headers: {authorization: Bearer hunter2}'
+    text = "override: {secret: hunter2-hunter2-hunter2}\n" + CONFIG.replace('"http://127.0.0.1:9002"', header)
+    await scene.controller.apply(loaded(text))
+    document = scene.operations.config()
+    assert document["override"] == {"secret": "***"}
+    assert "hunter2" not in str(document)
+
+
 async def test_the_configuration_is_that_which_runs(scene: Scene) -> None:
     assert scene.operations.config()["upstreams"]["human"]["url"] == "http://127.0.0.1:9001"
     assert scene.operations.route("none") is None

@@ -8,6 +8,7 @@ from proxy.control.process import find_start
 from proxy.model.errors import ConfigError
 from proxy.storage import lastgood
 from proxy.storage.lastgood import LastGood
+from tests.certificates import Authority
 from tests.unit.control.world import CONFIG
 
 
@@ -47,3 +48,17 @@ def test_one_that_takes_over_and_finds_nothing_fails(file: Path, tmp_path: Path)
     file.write_text("routes: []")
     with pytest.raises(ConfigError):
         find_start(file, tmp_path, resume=True)
+
+
+def test_where_traffic_is_on_a_broken_certificate_changes_nothing(tmp_path: Path, file: Path) -> None:
+    """Workers have the certificate that ran; their snapshot stays the same, so none of them reads the broken one."""
+    Authority().write(tmp_path)
+    file.write_text(f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}")
+    ran = find_start(file, tmp_path, resume=False).loaded
+    lastgood.write(tmp_path, LastGood(7, ran.file, ran.text, {}, ran.digests))
+    (tmp_path / "tls.crt").write_text("half a certif")
+    with pytest.raises(ConfigError, match=r"crossfade.yaml:1: listen\.tls\.cert_file: .* holds no certificate"):
+        find_start(file, tmp_path, resume=False)
+    start = find_start(file, tmp_path, resume=True)
+    assert not start.accepted
+    assert start.loaded.digests == ran.digests

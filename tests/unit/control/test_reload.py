@@ -9,9 +9,10 @@ from structlog.testing import capture_logs
 
 from proxy.control import configuration, reload
 from proxy.control.configuration import Loaded
-from proxy.control.reload import Reloader
+from proxy.control.reload import RESTART, Reloader
 from proxy.model.errors import ConfigError, StoreFormatError
 from proxy.telemetry.metrics import RELOAD_OK, RELOADS, Metrics
+from tests.certificates import Authority
 from tests.unit.control.world import CONFIG
 
 CHANGED = CONFIG.replace(":9001", ":9005")
@@ -218,6 +219,118 @@ async def test_a_bad_file_is_complained_about_once(scene: Scene, only_the_poll: 
     assert scene.counted == (0, 1, 0.0)
 
 
+# Certificates
+
+
+@pytest.fixture
+async def secure(tmp_path: Path) -> AsyncIterator[Scene]:
+    """TLS towards clients, whose certificate is at tls.crt and tls.key."""
+    Authority().write(tmp_path)
+    file = tmp_path / "crossfade.yaml"
+    file.write_text(f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}")
+    scene = Scene(file)
+    yield scene
+    await scene.reloader.close()
+
+
+async def test_a_renewed_certificate_is_put_to_work_though_the_file_says_what_it_said(secure: Scene) -> None:
+    before = configuration.read(secure.file)
+    Authority().write(secure.file.parent)
+    with capture_logs() as logs:
+        assert await secure.reloader.reload("ana")
+    assert secure.applied[0].config == before.config
+    assert secure.applied[0].digests != before.digests
+    folder = secure.file.parent
+    assert [line["renewed"] for line in logs] == [[f"{folder}/tls.crt", f"{folder}/tls.key"]]
+    assert not await secure.reloader.reload("ana"), "and once"
+
+
+@pytest.mark.parametrize("how", ["only_the_poll", "only_the_watch"])
+async def test_a_renewed_certificate_is_seen(secure: Scene, how: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(how)
+    secure.reloader.start()
+    await asyncio.sleep(0.01)
+    Authority().write(secure.file.parent)
+    await secure.until(lambda: secure.applied != [])
+    assert secure.applied[-1].digests == configuration.read(secure.file).digests
+
+
+async def test_a_swapped_symlink_to_a_certificate_is_seen(tmp_path: Path, only_the_watch: None) -> None:
+    """A Kubernetes secret, or certbot: what changes is not beside the configuration."""
+    mount = tmp_path / "mount"
+    for name in ("..first", "..second"):
+        (mount / name).mkdir(parents=True)
+        Authority().write(mount / name)
+    (mount / "..data").symlink_to("..first")
+    for name in ("tls.crt", "tls.key"):
+        (mount / name).symlink_to(f"..data/{name}")
+    (tmp_path / "etc").mkdir()
+    file = tmp_path / "etc" / "crossfade.yaml"
+    file.write_text(f"listen: {{tls: {{cert_file: {mount}/tls.crt, key_file: {mount}/tls.key}}}}\n{CONFIG}")
+    scene = Scene(file)
+    scene.reloader.start()
+    await asyncio.sleep(0.01)
+    (mount / "..new").symlink_to("..second")
+    (mount / "..new").rename(mount / "..data")
+    await scene.until(lambda: scene.applied != [])
+    assert scene.applied[0].digests == configuration.read(file).digests
+    await scene.reloader.close()
+
+
+async def test_a_certificate_before_its_key_changes_nothing_and_then_both_do(
+    secure: Scene, only_the_poll: None
+) -> None:
+    folder, renewed = secure.file.parent, secure.file.parent / "renewed"
+    renewed.mkdir()
+    Authority().write(renewed)
+    secure.reloader.start()
+    (renewed / "tls.crt").replace(folder / "tls.crt")
+    await secure.until(lambda: secure.counted[1] == 1)
+    assert secure.applied == []
+    (renewed / "tls.key").replace(folder / "tls.key")
+    await secure.until(lambda: secure.applied != [])
+    assert secure.counted == (1, 1, 1.0)
+
+
+async def test_a_broken_certificate_is_refused_with_its_line_and_no_word_of_the_key(secure: Scene) -> None:
+    (secure.file.parent / "tls.key").write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n")
+    with capture_logs() as logs, pytest.raises(ConfigError) as caught:
+        await secure.reloader.reload("ana")
+    assert (caught.value.file, caught.value.line) == (str(secure.file), 1)
+    assert caught.value.path == "listen.tls.key_file"
+    assert logs[0]["event"] == "configuration_refused"
+    assert "hunter2" not in f"{logs} {caught.value}"
+    assert secure.applied == []
+
+
+async def test_a_file_that_comes_after_the_configuration_that_names_it_mends_it(
+    scene: Scene, only_the_poll: None
+) -> None:
+    folder = scene.file.parent
+    scene.reloader.start()
+    scene.file.write_text(f"listen: {{tls: {{cert_file: {folder}/tls.crt, key_file: {folder}/tls.key}}}}\n{CONFIG}")
+    await scene.until(lambda: scene.counted[1] == 1)
+    Authority().write(folder)
+    await scene.until(lambda: scene.applied != [])
+
+
+BLIND = CONFIG.replace('"http://127.0.0.1:9002"', '"https://127.0.0.1:9002", tls: {insecure_skip_verify: true}')
+
+
+async def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_at_each_reload(tmp_path: Path) -> None:
+    file = tmp_path / "crossfade.yaml"
+    file.write_text(BLIND)
+    scene = Scene(file)
+    with capture_logs() as logs:
+        scene.reloader.start()
+        assert not await scene.reloader.reload("ana")
+        file.write_text(BLIND.replace("true", "false"))
+        assert await scene.reloader.reload("ana")
+    warned = [line["upstream"] for line in logs if line["event"] == "upstream_not_verified"]
+    assert warned == ["agent", "agent"]
+    await scene.reloader.close()
+
+
 # What a reload cannot do, and what it does to users
 
 
@@ -229,17 +342,32 @@ async def warned(scene: Scene, text: str) -> list[tuple[str, str]]:
 
 
 async def test_settings_that_need_a_restart_are_named_and_the_rest_is_put_to_work(scene: Scene) -> None:
-    text = f"listen: {{address: 127.0.0.1:8081}}\nworkers: 3\nstore: redis://elsewhere:6379\n{CHANGED}"
-    assert await warned(scene, text) == [
-        ("restart_needed", "listen"),
-        ("restart_needed", "workers"),
-        ("restart_needed", "store"),
-    ]
+    lines = """\
+listen: {address: 127.0.0.1:8081}
+admin: {address: 127.0.0.1:9901}
+workers: 3
+store: redis://elsewhere:6379
+data_dir: /elsewhere
+drain_delay: 1s
+drain_timeout: 1s
+"""
+    assert await warned(scene, lines + CHANGED) == [("restart_needed", setting) for setting in RESTART]
     assert scene.ports == ["9005"]
 
 
-async def test_the_access_log_needs_no_restart(scene: Scene) -> None:
-    assert await warned(scene, f"listen: {{access_log: true}}\n{CONFIG}") == []
+async def test_the_rest_of_listen_needs_no_restart(scene: Scene) -> None:
+    folder = scene.file.parent
+    Authority().write(folder)
+    lines = f"""\
+listen:
+  tls: {{cert_file: {folder}/tls.crt, key_file: {folder}/tls.key}}
+  access_log: true
+  trusted_proxies: [10.0.0.0/8]
+  proxy_protocol: true
+  underscore_headers: true
+"""
+    assert await warned(scene, lines + CONFIG) == []
+    assert len(scene.applied) == 1
 
 
 async def test_users_drawn_anew_and_rollouts_removed_are_named(scene: Scene) -> None:

@@ -4,6 +4,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -79,6 +80,31 @@ def test_a_reference_that_leads_nowhere_any_more_is_said(tmp_path: Path, monkeyp
     with capture_logs() as logs:
         assert lastgood.read(tmp_path) is None
     assert "TOKEN" in logs[0]["problem"]
+
+
+def test_a_certificate_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hush")
+    (certificate := tmp_path / "tls.crt").write_text("a")
+    (tmp_path / "tls.key").write_text("b")
+    tls = f"listen: {{tls: {{cert_file: {certificate}, key_file: {tmp_path}/tls.key}}}}\n"
+    lastgood.write(tmp_path, replace(GOOD, text=tls + CONFIG))
+    found = lastgood.read(tmp_path)
+    assert found is not None
+    assert found.listen.tls is not None
+    assert len(found.listen.tls.digest.split()) == 2
+    certificate.unlink()
+    with capture_logs() as logs:
+        assert lastgood.read(tmp_path) is None
+    assert logs[0]["problem"] == f"listen.tls.cert_file: {certificate} cannot be read: No such file or directory"
+
+
+def test_what_an_earlier_version_kept_has_no_digests(tmp_path: Path) -> None:
+    lastgood.write(tmp_path, GOOD)
+    (file,) = (tmp_path / "last-good").iterdir()
+    document = orjson.loads(file.read_bytes())
+    del document["digests"]
+    file.write_bytes(orjson.dumps(document))
+    assert lastgood.find(tmp_path) == GOOD
 
 
 def test_a_failed_write_leaves_the_earlier_one_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
