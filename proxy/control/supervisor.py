@@ -210,6 +210,7 @@ class Supervisor:
         await stop(*self._keepers)
         if any(worker.ready for worker in self._workers):
             shut_door(self._held.sockets)
+            _log.info("draining", timeout=self._loaded.config.drain_timeout)
             await asyncio.sleep(_HANDSHAKE)
         close_sockets(self._held.sockets)  # the workers still hold them, until they have accepted who waits
         patience = self._loaded.config.drain_timeout + _LAST_WORDS
