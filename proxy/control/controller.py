@@ -144,6 +144,8 @@ class Controller:
             self._metrics.remove_route(name)
         for name in self.courses.keys() - loaded.plans.keys():
             self._metrics.remove_rollout(name)
+        for name in self.loaded.config.upstreams.keys() - loaded.config.upstreams.keys():
+            self._metrics.remove_upstream(name)
         self.courses = {name: fresh.get(name) or self.courses[name] for name in loaded.plans}
         self.loaded = loaded
         self._speak()

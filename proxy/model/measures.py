@@ -8,9 +8,12 @@ from typing import Final, NamedTuple
 
 
 class Family(NamedTuple):
+    """`least`: of a gauge that several workers report the least counts, instead of the sum."""
+
     name: str
     labels: tuple[str, ...]
     help: str
+    least: bool = False
 
 
 REQUESTS: Final = Family(
@@ -55,6 +58,12 @@ COUNTERS: Final = (
     CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS,
 )  # fmt: skip
 
+FROM_ZERO: Final = {
+    OVERRIDES.name: ("accepted", "expired", "invalid"),
+    CONNECTIONS_REFUSED.name: ("limit", "address_limit", "proxy_header", "tls"),
+}
+"""Values of the one label of these families, shown from the start, so that the first of each is an increase."""
+
 REQUEST_DURATION: Final = Family(
     "request_duration_seconds", ("route", "arm", "mode"), "From the request's head to its answer's end."
 )
@@ -75,7 +84,10 @@ SHADOW_PENDING: Final = Family("shadow_pending", ("route",), "Shadow copies unde
 QUEUE: Final = Family("upstream_queue", ("upstream",), "Requests that wait for their turn at an upstream.")
 TUNNELS: Final = Family("tunnels", ("route", "arm"), "Connections that changed their protocol (WebSocket), open now.")
 HEALTHY: Final = Family(
-    "upstream_healthy", ("upstream",), "1 where every worker's health checks find the upstream healthy, else 0."
+    "upstream_healthy",
+    ("upstream",),
+    "1 where every worker's health checks find the upstream healthy, else 0.",
+    least=True,
 )
 GAUGES: Final = (INFLIGHT, CONNECTIONS, CLIENTS, SHADOW_PENDING, QUEUE, TUNNELS, HEALTHY)
 

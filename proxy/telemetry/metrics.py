@@ -15,7 +15,17 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
-from proxy.model.measures import BOUNDS, COUNTERS, GAUGES, HISTOGRAMS, OUTCOMES, PAIRS_DROPPED, REQUESTS, Family
+from proxy.model.measures import (
+    BOUNDS,
+    COUNTERS,
+    FROM_ZERO,
+    GAUGES,
+    HISTOGRAMS,
+    OUTCOMES,
+    PAIRS_DROPPED,
+    REQUESTS,
+    Family,
+)
 from proxy.model.tick import Labels, Tick
 from proxy.model.words import Phase
 from proxy.telemetry import exposition
@@ -51,6 +61,7 @@ _HISTOGRAMS: Final = {family.name: family for family in HISTOGRAMS}
 _FAMILIES: Final = {**_COUNTERS, **_HISTOGRAMS, **{family.name: family for family in CONTROL_GAUGES}}
 _WORKER_COUNTERS: Final = frozenset(family.name for family in COUNTERS)
 _WORKER_GAUGES: Final = {family.name: family for family in GAUGES}
+_FROM_ZERO: Final = {**FROM_ZERO, RELOADS.name: ("success", "failure")}
 _CELLS: Final = len(BOUNDS) + 2
 _CODE: Final = re.compile(r"[1-5]\d\d")
 MAX_SOURCES: Final = 1024
@@ -68,8 +79,8 @@ class Metrics:
         self._gauges: dict[str, dict[Labels, float]] = {family.name: {} for family in CONTROL_GAUGES}
         self._reported: dict[str, dict[str, dict[Labels, float]]] = {}  # by source, by family
         self._last_seq: dict[str, int] = {}
-        for result in ("success", "failure"):
-            self._counters[RELOADS.name][(result,)] = 0  # so that the first failure shows as an increase
+        for name, values in _FROM_ZERO.items():
+            self._counters[name] = {(value,): 0 for value in values}
         self.set_spool(0, 0)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(self))
@@ -131,13 +142,15 @@ class Metrics:
 
     def remove_rollout(self, route: str) -> None:
         """The route has no rollout any more; its requests go on being counted."""
-        self._drop_route(self._gauges, route)
+        self._drop("route", route, self._gauges)
 
     def remove_route(self, route: str) -> None:
         """The configuration no longer has this route, so none of its series is shown any more."""
-        self._drop_route(self._counters, route)
-        self._drop_route(self._histograms, route)
-        self._drop_route(self._gauges, route)
+        self._drop("route", route, self._counters, self._histograms, self._gauges)
+
+    def remove_upstream(self, upstream: str) -> None:
+        """Nor this upstream."""
+        self._drop("upstream", upstream, self._counters, self._histograms)
 
     def reload_result(self, ok: bool) -> None:
         self._count(RELOADS, ("success" if ok else "failure",), 1)
@@ -166,8 +179,8 @@ class Metrics:
             yield exposition.counter(family, self._counters[name])
         for name, family in _HISTOGRAMS.items():
             yield exposition.histogram(family, self._histograms[name])
-        for name, family in _WORKER_GAUGES.items():
-            yield exposition.gauge(family, self._sum_reported(name))
+        for family in _WORKER_GAUGES.values():
+            yield exposition.gauge(family, self._of_all_workers(family))
         for family in CONTROL_GAUGES:
             yield exposition.gauge(family, self._gauges[family.name])
         yield exposition.info(BUILD, (__version__, platform.python_version()))
@@ -213,14 +226,15 @@ class Metrics:
                     kept[labels] = value
             self._reported.setdefault(tick.source, {})[name] = kept
 
-    def _sum_reported(self, name: str) -> dict[Labels, float]:
-        total: dict[Labels, float] = {}
-        if not _WORKER_GAUGES[name].labels:
-            total[()] = 0.0  # shown also before the first worker reports
+    def _of_all_workers(self, family: Family) -> dict[Labels, float]:
+        reported: dict[Labels, list[float]] = {}
+        if not family.labels:
+            reported[()] = [0.0]  # shown also before the first worker reports
         for families in self._reported.values():
-            for labels, value in families.get(name, {}).items():
-                total[labels] = total.get(labels, 0.0) + value
-        return total
+            for labels, value in families.get(family.name, {}).items():
+                reported.setdefault(labels, []).append(value)
+        fold = min if family.least else sum
+        return {labels: float(fold(values)) for labels, values in reported.items()}
 
     def _count(self, family: Family, labels: Labels, n: int) -> None:
         self._add_counts(family, {labels: n})
@@ -246,12 +260,12 @@ class Metrics:
         return True
 
     @staticmethod
-    def _drop_route(tables: Mapping[str, dict[Labels, Any]], route: str) -> None:
-        for name, table in tables.items():
+    def _drop(label: str, value: str, *groups: Mapping[str, dict[Labels, Any]]) -> None:
+        for name, table in ((name, table) for tables in groups for name, table in tables.items()):
             family = _FAMILIES[name]
-            if "route" in family.labels:
-                place = family.labels.index("route")
-                for labels in [labels for labels in table if labels[place] == route]:
+            if label in family.labels:
+                place = family.labels.index(label)
+                for labels in [labels for labels in table if labels[place] == value]:
                     del table[labels]
 
     def _reject(self, family: str, reason: str, n: int = 1) -> None:

@@ -8,9 +8,20 @@ from prometheus_client.core import Sample
 from prometheus_client.openmetrics import parser as openmetrics
 
 from proxy import __version__
-from proxy.model.measures import BOUNDS
-from proxy.model.tick import Tick
+from proxy.gateway import admission
+from proxy.model.measures import (
+    BOUNDS,
+    CONNECTIONS_REFUSED,
+    COUNTERS,
+    FROM_ZERO,
+    GAUGES,
+    HISTOGRAMS,
+    OVERRIDES,
+    Family,
+)
+from proxy.model.tick import Counts, Tick
 from proxy.model.words import Phase
+from proxy.routing import override
 from proxy.telemetry.metrics import MAX_SOURCES, Metrics
 
 REFUND = ("refunds", "legacy", "legacy", "200")
@@ -150,6 +161,55 @@ def test_gauges_are_summed_over_workers_and_a_dead_one_is_forgotten(metrics: Met
     assert read(metrics)["crossfade_inflight_requests", ()] == 1
 
 
+def test_an_upstream_is_healthy_where_every_worker_finds_it_so(metrics: Metrics) -> None:
+    metrics.absorb(Tick("w1-a", 1, 0.0, gauges={"upstream_healthy": {("agent",): 1, ("human",): 1}}))
+    metrics.absorb(Tick("w2-b", 1, 0.0, gauges={"upstream_healthy": {("agent",): 0, ("human",): 1}}))
+    found = read(metrics)
+    assert (found["crossfade_upstream_healthy", ("agent",)], found["crossfade_upstream_healthy", ("human",)]) == (0, 1)
+    metrics.forget("w2-b")
+    assert read(metrics)["crossfade_upstream_healthy", ("agent",)] == 1
+
+
+def test_of_upstreams_that_are_not_checked_nothing_is_said(metrics: Metrics) -> None:
+    assert not [s for s in samples(metrics) if s.name == "crossfade_upstream_healthy"]
+
+
+def test_every_family_of_a_worker_is_shown(metrics: Metrics) -> None:
+    def some(family: Family) -> tuple[str, ...]:
+        return tuple("200" if label == "code" else "x" for label in family.labels)
+
+    metrics.absorb(
+        Tick(
+            "w1-a",
+            1,
+            0.0,
+            counters={family.name: {some(family): 1} for family in COUNTERS},
+            histograms={family.name: {some(family): row(0.5, _6=1)} for family in HISTOGRAMS},
+            gauges={family.name: {some(family): 1} for family in GAUGES},
+        )
+    )
+    names = {sample.name for sample in samples(metrics)}
+    assert {f"crossfade_{family.name}" for family in (*COUNTERS, *GAUGES)} <= names
+    assert {f"crossfade_{family.name}_bucket" for family in HISTOGRAMS} <= names
+    assert rejected(metrics) == {}
+
+
+def test_what_should_never_happen_is_counted_from_zero(metrics: Metrics) -> None:
+    found = read(metrics)
+    for result in ("accepted", "expired", "invalid"):
+        assert found["crossfade_overrides_total", (result,)] == 0
+    for reason in ("limit", "address_limit", "proxy_header", "tls"):
+        assert found["crossfade_connections_refused_total", (reason,)] == 0
+    metrics.absorb(Tick("w1-a", 1, 0.0, counters={"overrides_total": {("invalid",): 2}}))
+    assert read(metrics)["crossfade_overrides_total", ("invalid",)] == 2
+
+
+def test_what_is_counted_from_zero_is_what_is_counted() -> None:
+    assert set(FROM_ZERO[OVERRIDES.name]) == {override.ACCEPTED, override.EXPIRED, override.INVALID}
+    refused = {admission.LIMIT, admission.ADDRESS_LIMIT, admission.PROXY_HEADER, admission.TLS}
+    assert set(FROM_ZERO[CONNECTIONS_REFUSED.name]) == refused
+
+
 def test_what_an_earlier_life_left_adds_its_counts_but_no_gauges(metrics: Metrics) -> None:
     left = Tick("w1-old", 9, 0.0, counters={"requests_total": {REFUND: 3}}, gauges={"inflight_requests": {(): 5}})
     metrics.absorb(left, live=False)
@@ -160,8 +220,8 @@ def test_what_an_earlier_life_left_adds_its_counts_but_no_gauges(metrics: Metric
 def test_a_gauge_that_a_worker_no_longer_reports_goes(metrics: Metrics) -> None:
     metrics.absorb(Tick("w1-a", 1, 0.0, gauges={"upstream_connections": {("old", "idle"): 3}}))
     metrics.absorb(Tick("w1-a", 2, 0.2, gauges={"upstream_connections": {("new", "idle"): 1}}))
-    found = {labels: value for (name, labels), value in read(metrics).items() if "connections" in name}
-    assert found == {("idle", "new"): 1, (): 0}
+    found = {labels: value for (name, labels), value in read(metrics).items() if name.endswith("upstream_connections")}
+    assert found == {("idle", "new"): 1}
 
 
 def test_unknown_families_and_wrong_labels_are_counted_not_shown(metrics: Metrics) -> None:
@@ -233,6 +293,16 @@ def test_a_removed_route_takes_its_series_along_and_leaves_the_others(metrics: M
         metrics.count_pairs(route, "matched")
     metrics.remove_route("gone")
     assert {s.labels["route"] for s in samples(metrics) if "route" in s.labels} == {"refunds"}
+
+
+def test_a_removed_upstream_takes_its_series_along_and_leaves_the_others(metrics: Metrics) -> None:
+    counters: Counts = {
+        "retries_total": {("gone", "503"): 1, ("human", "503"): 1},
+        "health_checks_total": {("gone", "failed"): 1},
+    }
+    metrics.absorb(Tick("w1-a", 1, 0.0, counters, {"upstream_duration_seconds": {("gone",): row(0.5, _6=1)}}))
+    metrics.remove_upstream("gone")
+    assert {s.labels["upstream"] for s in samples(metrics) if "upstream" in s.labels} == {"human"}
 
 
 def test_a_route_without_its_rollout_goes_on_being_counted(metrics: Metrics) -> None:
