@@ -47,9 +47,9 @@ class Downstream(Client):
     `met`: the connection is there."""
 
     __slots__ = (
-        "_address", "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since", "_left",
-        "_lingering", "_reader", "_secure", "_served", "_shared", "_stalled", "_standing", "_tunnel", "active",
-        "closing", "deadline", "met",
+        "_address", "_asked", "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since",
+        "_left", "_lingering", "_reader", "_secure", "_served", "_shared", "_stalled", "_standing", "_tunnel",
+        "active", "closing", "deadline", "met",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, clients: set["Downstream"], address: bytes = b"", standing: int = 0) -> None:
@@ -59,7 +59,7 @@ class Downstream(Client):
         self.active: Exchange | None = None
         self.closing = False
         self.deadline = _FOREVER
-        self._half_closed = self._lingering = self._stalled = self._due = False
+        self._half_closed = self._lingering = self._stalled = self._due = self._asked = False
         self._held = self._left = self._served = 0
         self._body_since = self._held_since = 0.0
         self._awaited = _IDLE
@@ -352,10 +352,17 @@ class Downstream(Client):
 
     def _probe(self, now: float) -> None:
         """A client that has gone, not only ended its side, answers whatever is sent with a reset. 100 Continue is what
-        every client of HTTP/1.1 must bear before an answer (RFC 9110, section 15.2)."""
-        self.deadline = now + _PROBE[1]
+        every client of HTTP/1.1 must bear before an answer (RFC 9110, section 15.2). The loop reads no more from a side
+        that has ended, so it is the socket that is asked about the reset."""
         active = self.active
-        if active is not None and active.silent and not active.request.old:
+        if self._asked and self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+        elif self._asked or active is None or not active.silent or active.request.old:
+            self._asked = False
+            self.deadline = now + _PROBE[1]
+        else:
+            self._asked = True
+            self.deadline = now + _PROBE[0]
             self.write(CONTINUE)
 
     def _sweep_unread(self, now: float) -> None:

@@ -19,7 +19,7 @@ from proxy.gateway.shadow import ShadowCopy
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry, Way
 from proxy.gateway.tunnel import Tunnel
-from proxy.model.errors import NoRouteError, RequestError, UpstreamError
+from proxy.model.errors import NoRouteError, NotAskedError, RequestError, UpstreamError
 from proxy.model.words import Arm, Failure, Fate, Mode, Reason
 from proxy.routing.decide import BUCKET_IN, decide, sampled
 from proxy.routing.identity import find_key
@@ -294,9 +294,11 @@ class Exchange(Accounts):
     # --- once more
 
     def _may_send_again(self, error: UpstreamError) -> bool:
-        """Whether nothing is done twice by it: all of the request is there still, and none of it has been sent, or it
-        may be repeated."""
-        return self.request.whole and (not error.sent or self.request.repeatable)
+        """Whether it is not in vain, and nothing is done twice by it: all of the request is there still, and none of it
+        has been sent, or it may be repeated."""
+        if isinstance(error, NotAskedError) or not self.request.whole:
+            return False
+        return not error.sent or self.request.repeatable
 
     def _may_try_again(self, what: str) -> bool:
         upstream = self._way.upstream

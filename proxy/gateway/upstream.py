@@ -16,7 +16,14 @@ from proxy.gateway import tls
 from proxy.gateway.connection import Connection, Pool, Taker
 from proxy.gateway.headers import Names
 from proxy.gateway.turn import Turn
-from proxy.model.errors import ConnectFailureError, OverloadError, ResetError, UpstreamError, UpstreamTimeoutError
+from proxy.model.errors import (
+    ConnectFailureError,
+    NotAskedError,
+    OverloadError,
+    ResetError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
 from proxy.model.snapshot import UpstreamSpec
 from proxy.telemetry.tasks import spawn
 
@@ -71,7 +78,7 @@ class Upstream(Pool):
         """Give the taker a connection: now where one is idle, else when the dial is through or when it is its turn.
         `fresh` never reuses."""
         if self.backs_off and not self.healthy:
-            _fail_soon(taker, ConnectFailureError(f"upstream {self.spec.name}: its health checks fail"))
+            _fail_soon(taker, NotAskedError(f"upstream {self.spec.name}: its health checks fail"))
         elif self.waiting or self.full:
             self._queue_up(taker, fresh=fresh)
         else:
@@ -92,7 +99,7 @@ class Upstream(Pool):
                 return
         if self.backs_off and monotonic() < self._failures_until:
             name = self.spec.name
-            _fail_soon(taker, ConnectFailureError(f"upstream {name}: it did not accept the last connection"))
+            _fail_soon(taker, NotAskedError(f"upstream {name}: it did not accept the last connection"))
             return
         self.dial(taker)
 

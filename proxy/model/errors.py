@@ -99,6 +99,10 @@ class ConnectFailureError(UpstreamError):
     sent = False
 
 
+class NotAskedError(ConnectFailureError):
+    """It is known to be down, so nobody tried; to try again is in vain too."""
+
+
 class UpstreamTimeoutError(UpstreamError):
     status = 504
     error = "upstream_timeout"

@@ -84,6 +84,8 @@ class World:
     timeouts: Timeouts = TIMEOUTS
     agent_timeouts: Timeouts = TIMEOUTS
     extra: dict[str, Any] = field(default_factory=dict)
+    """Of the agent's upstream."""
+    human_extra: dict[str, Any] = field(default_factory=dict)
     number: int = 0
     worker: Worker = field(init=False)
 
@@ -101,7 +103,7 @@ class World:
                 RouteSpec("plain", MatchSpec("/plain"), "human"),
             ),
             upstreams=(
-                UpstreamSpec("human", "127.0.0.1", self.human.port, timeouts=self.timeouts),
+                UpstreamSpec("human", "127.0.0.1", self.human.port, timeouts=self.timeouts, **self.human_extra),
                 UpstreamSpec("agent", "127.0.0.1", self.agent.port, timeouts=self.agent_timeouts, **self.extra),
             ),
             limits=self.limits,

@@ -146,7 +146,7 @@ async def test_a_connection_that_was_dialled_in_vain_is_stale_like_any_other(wor
     exchange.start()
     exchange.client_gone()
     await until(lambda: len(human.idle) == 1)
-    assert (await world.ask()).status == 200
+    assert (await world.ask("PUT")).status == 200
 
 
 @pytest.mark.parametrize("status", [204, 304])

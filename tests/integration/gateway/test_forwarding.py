@@ -114,8 +114,8 @@ async def test_a_stale_pooled_connection_is_replaced_unnoticed(world: World) -> 
 
     world.human.handler = handler
     async with world.client() as client:
-        assert (await client.ask(body=b"one")).status == 200
-        assert (await client.ask(body=b"two")).status == 200
+        assert (await client.ask("PUT", body=b"one")).status == 200
+        assert (await client.ask("PUT", body=b"two")).status == 200
     assert [seen.body for seen in world.human.seen] == [b"one", b"two", b"two"]
     assert world.counts("retries_total") == {("human", "stale"): 1}
 
