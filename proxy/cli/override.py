@@ -8,6 +8,7 @@ from typing import Final
 import click
 import orjson
 
+from proxy.cli.options import config_option
 from proxy.config.explain import closest
 from proxy.config.units import UnfitError, format_duration, parse_duration
 from proxy.control import configuration
@@ -42,22 +43,15 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str) ->
     "--for", "seconds", metavar="DURATION", default="1h", show_default=True, callback=_duration, help="At most 30d."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    default="config/crossfade.yaml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file.",
-)
+@config_option
 def override(route: str, arm: str, seconds: float, as_json: bool, path: Path) -> None:
     """Print the header that lets an arm serve a tester's requests on ROUTE.
 
     It is signed with the configuration's override.secret and works until it expires, for whoever holds it. Requests
     that carry it count for no stage and no guard. To use it: curl -H "$(crossfade override refunds)" ...
     """
-    secret = _secret(configuration.read(path), route)
+    loaded = configuration.build(str(path), configuration.read_file(path), {})  # it needs no certificate
+    secret = _secret(loaded, route)
     expires = int(time.time() + seconds)
     value = sign(secret, route, Arm(arm), expires)
     if as_json:

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import click
 
+from proxy.cli.options import config_option
 from proxy.control import configuration
 from proxy.control.supervisor import supervise
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    default="config/crossfade.yaml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file.",
-)
+@config_option
 @click.pass_context
 def run(context: click.Context, path: Path) -> None:
     """Run Crossfade in the foreground until SIGTERM or Ctrl-C, which let requests under way finish.

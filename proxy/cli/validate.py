@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from ruamel.yaml import YAML
 
+from proxy.cli.options import config_option
 from proxy.config.load import masked
 from proxy.config.schema import Config
 from proxy.control import configuration
@@ -14,18 +15,13 @@ from proxy.model.errors import ConfigError
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    default="config/crossfade.yaml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file.",
-)
+@config_option
 @click.option("--print", "show", is_flag=True, help="Print what is in force, defaults and all, secrets masked.")
 def validate(path: Path, show: bool) -> None:
-    """Check a configuration file; say everything that is wrong with it, each with its line."""
+    """Check a configuration file; say everything that is wrong with it, each with its line.
+
+    Certificates and keys that it names are read too, and tried: run this as the user that runs Crossfade.
+    """
     try:
         config = configuration.read(path).config
     except ConfigError as error:

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from proxy.cli.validate import schema, validate
 from proxy.config.load import load
+from tests.certificates import Authority
 
 SMALL = """\
 upstreams:
@@ -88,6 +89,32 @@ def test_a_secret_that_is_not_there(folder: Path) -> None:
     (folder / "secret").unlink()
     (said,) = run("-c", "c.yaml").stderr.splitlines()
     assert said == "c.yaml:4: store: needs the file secret, which cannot be read: No such file or directory"
+
+
+def test_certificates_are_tried(folder: Path) -> None:
+    tls = "listen: {tls: {cert_file: tls.crt, key_file: tls.key}}\n"
+    (folder / "c.yaml").write_text(tls + SMALL)
+    assert run("-c", "c.yaml").stderr.splitlines() == [
+        "c.yaml:1: listen.tls.cert_file: tls.crt cannot be read: No such file or directory",
+        "c.yaml:1: listen.tls.key_file: tls.key cannot be read: No such file or directory",
+    ]
+    Authority().write(folder)
+    assert run("-c", "c.yaml").exit_code == 0
+    (folder / "tls.key").write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n")
+    result = run("-c", "c.yaml")
+    assert result.stderr == "c.yaml:1: listen.tls.key_file: tls.key holds a private key that cannot be read\n"
+
+
+def test_neither_the_secret_of_overrides_nor_a_key_is_printed(folder: Path) -> None:
+    Authority().write(folder)
+    tls = "listen: {tls: {cert_file: tls.crt, key_file: tls.key}}\noverride: {secret: '${file:secret}-${TOKEN}-long'}\n"
+    (folder / "c.yaml").write_text(tls + SMALL)
+    result = run("-c", "c.yaml", "--print")
+    assert result.exit_code == 0
+    assert "override:\n  secret: '***'\n" in result.stdout
+    assert "key_file: tls.key\n" in result.stdout
+    assert "hunter" not in result.output
+    assert "PRIVATE KEY" not in result.output
 
 
 def test_the_schema_is_json_for_editors() -> None:
