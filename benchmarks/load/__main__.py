@@ -11,11 +11,11 @@ from types import FrameType
 
 import click
 
-from benchmarks.load.cases import CASES, Case, choose
+from benchmarks.load.cases import CASES, Case, Kind, choose
 from benchmarks.load.children import BenchError, pick_cores
 from benchmarks.load.install import how_to_get, install_peers
 from benchmarks.load.peers import PEERS
-from benchmarks.load.report import machine, tables, write_readme
+from benchmarks.load.report import figures, machine, write_readme
 from benchmarks.load.session import Plan, Session
 from benchmarks.load.upstreams import find
 
@@ -25,7 +25,7 @@ _CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for cas
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--case", "words", multiple=True, metavar="WORD", help=_CASE_HELP)
 @click.option("--peer", "names", multiple=True, type=click.Choice(list(PEERS)), help="Only these; may be repeated.")
-@click.option("--rounds", type=click.IntRange(1, 50), help="How often each case is run.  [default: 3, quick: 1]")
+@click.option("--rounds", type=click.IntRange(1, 50), help="How often each case is run.  [default: 2 or 3, quick: 1]")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), help="Length of a measured run.  [default: 1.2, quick: 0.8]")
 @click.option("--quick", is_flag=True, help="About a minute: POST only, one short round. Good for a first look.")
 @click.option("--write", is_flag=True, help="Write the tables, machine and versions into benchmarks/README.md.")
@@ -50,7 +50,7 @@ def main(
         plan = Plan(
             cases,
             tuple(PEERS[name] for name in peers),
-            rounds or (1 if quick else 3),
+            rounds or (1 if quick else None),
             seconds or (0.8 if quick else 1.2),
             reference_seconds=0.5 if quick else 0.6,
         )
@@ -64,7 +64,11 @@ def _cases(words: tuple[str, ...], quick: bool) -> tuple[Case, ...]:
     cases = choose(words)
     if not cases:
         raise BenchError(f"no case is called like {' or '.join(words)}; there are {', '.join(c.name for c in CASES)}")
-    return tuple(case for case in cases if not quick or words or case.method == "POST" or case.idle)
+    return tuple(case for case in cases if words or not quick or _is_quick(case))
+
+
+def _is_quick(case: Case) -> bool:
+    return case.kind is Kind.IDLE or (case.kind is Kind.LOAD and case.method == "POST")
 
 
 def _peers(names: tuple[str, ...]) -> dict[str, str]:
@@ -88,7 +92,7 @@ def _measure(plan: Plan, versions: Mapping[str, str], write: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
         session = Session(plan, Path(folder), pick_cores(), print)
         session.run()
-    text = f"{machine(versions, _command())}\n\n{tables(session.results)}"
+    text = f"{machine(versions, _command())}\n\n{figures(session.results)}"
     print(f"\n{text}")
     if write:
         write_readme(text)
@@ -102,7 +106,7 @@ def _command() -> str:
 
 
 def _allow_many_sockets() -> None:
-    """The idle case opens a thousand connections here and two thousand in a proxy, which inherits this limit."""
+    """A crowd opens ten thousand connections here and more in a proxy, which inherits this limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

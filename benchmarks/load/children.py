@@ -3,10 +3,11 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +20,22 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Where the load (wrk and the upstreams) and where the proxy runs."""
+    """Where the load (wrk and the upstreams) runs, and where the proxy: as many as it has workers, the best first.
+    The load's own core is the last of them, for there may be no other."""
 
     load: int
-    proxy: int
+    proxy: tuple[int, ...]
 
 
 def pick_cores() -> Cores:
-    """Two cores of this machine, where possible no two threads of one physical core."""
+    """The cores of this machine. Where possible the load's and the first of the proxy are no two threads of one."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise BenchError("the load and the proxy need a core each, and this machine has one")
     load = usable[0]
     siblings = Path(f"/sys/devices/system/cpu/cpu{load}/topology/thread_siblings_list")
     twins = _parse_cpu_list(siblings.read_text()) if siblings.exists() else set()
-    return Cores(load, next((core for core in usable[1:] if core not in twins), usable[1]))
+    return Cores(load, (*sorted(usable[1:], key=lambda core: core in twins), load))
 
 
 def _parse_cpu_list(text: str) -> set[int]:
@@ -55,20 +57,20 @@ def free_ports(count: int) -> list[int]:
             sock.close()
 
 
-def on_core(core: int) -> list[str]:
-    """What stands before a command to pin it to `core`, and to have it ended should the benchmark be killed."""
-    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core)]
+def on_cores(*cores: int) -> list[str]:
+    """What stands before a command to pin it to `cores`, and to have it ended should the benchmark be killed."""
+    return ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", ",".join(map(str, cores))]
 
 
 class Child:
     """A server started by the benchmark; `log` holds what it wrote."""
 
-    def __init__(self, argv: Sequence[str], core: int, log: Path) -> None:
+    def __init__(self, argv: Sequence[str], cores: Sequence[int], log: Path) -> None:
         self.name = Path(argv[0]).name
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*on_core(core), *argv],
+                [*on_cores(*cores), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -76,10 +78,10 @@ class Child:
             )
         self.pid = self._process.pid
 
-    def wait_until_answering(self, port: int, seconds: float = 20.0) -> None:
+    def wait_until_answering(self, port: int, tls: ssl.SSLContext | None = None, seconds: float = 20.0) -> None:
         """Until `port` answers a request with 200; BenchError with the log's end when it ends or takes too long."""
         deadline = time.monotonic() + seconds
-        while not _answers(port):
+        while not _answers(port, tls):
             if self._ended_within(0.02):
                 raise BenchError(f"{self.name} ended with code {self._process.returncode}: {self.last_words()}")
             if time.monotonic() > deadline:
@@ -108,9 +110,12 @@ class Child:
         return True
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, tls: ssl.SSLContext | None) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        with ExitStack() as stack:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+            if tls is not None:
+                client = stack.enter_context(tls.wrap_socket(client, server_hostname="localhost"))
             client.sendall(b"GET /plain/ready HTTP/1.1\r\nhost: bench.test\r\n\r\n")
             return client.recv(4096).startswith(b"HTTP/1.1 200")
     except OSError:
@@ -118,11 +123,13 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def running(argv: Sequence[str], core: int, log: Path, port: int) -> Iterator[Child]:
+def running(
+    argv: Sequence[str], cores: Sequence[int], log: Path, port: int, tls: ssl.SSLContext | None = None
+) -> Iterator[Child]:
     """A child that answers on `port`, ended on leaving."""
-    child = Child(argv, core, log)
+    child = Child(argv, cores, log)
     try:
-        child.wait_until_answering(port)
+        child.wait_until_answering(port, tls)
         yield child
     finally:
         child.stop()

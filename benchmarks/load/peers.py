@@ -1,6 +1,7 @@
 """Who is measured: each proxy's command, configuration, version and processes."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -11,43 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from benchmarks.load.cases import Agent, Case, Traffic
-from benchmarks.load.children import BenchError, Child, Cores, free_ports, running
+from benchmarks.load.cases import Agent, Case, Kind, Traffic
+from benchmarks.load.certificates import NAME
+from benchmarks.load.children import BenchError, Child, Cores, running
+from benchmarks.load.place import ARM, POOL, Place
 from benchmarks.load.procfs import descendants, title
-from benchmarks.load.upstreams import Upstream, find, render, user
+from benchmarks.load.upstreams import find
 from proxy.gateway.compiled import SWITCH
 
 _ALL = frozenset(Traffic)
 _NO_PAIRS = _ALL - {Traffic.PAIRS}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one started proxy lives: its directory, its ports and its upstreams' ports."""
-
-    folder: Path
-    port: int
-    admin: int
-    legacy: Upstream
-    agent: Upstream
-
-    def write(self, template: str) -> str:
-        """Fill in a configuration and give its path."""
-        made = render(
-            template, self.folder / template, DIR=self.folder, USER=user(),
-            PORT=self.port, ADMIN=self.admin, LEGACY=self.legacy.port, AGENT=self.agent.port,
-            AGENTS=" ".join(f"server 127.0.0.1:{port};" for port in self.agent.ports),
-        )  # fmt: skip
-        return str(made)
-
-
 class Peer(ABC):
-    """A proxy with one worker. `install` says how a missing one is got."""
+    """A proxy. `install` says how a missing one is got."""
 
     name: ClassVar[str]
     traffic: ClassVar[frozenset[Traffic]] = _NO_PAIRS
+    kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
     install: ClassVar[str]
 
     @abstractmethod
@@ -67,7 +51,7 @@ class Peer(ABC):
         return 0
 
     def takes(self, case: Case) -> bool:
-        return case.traffic in self.traffic
+        return case.traffic in self.traffic and case.kind in self.kinds
 
 
 class Nginx(Peer):
@@ -78,7 +62,10 @@ class Nginx(Peer):
         return _ask(find("nginx"), "-v", r"nginx/([\d.]+)")
 
     def command(self, place: Place) -> list[str]:
-        config = place.write("nginx.conf")
+        listen = (" ssl" if place.tls_to_clients else "") + (" reuseport" if place.case.workers > 1 else "")
+        config = place.write(
+            "nginx.conf", LISTEN=listen, CONNECTIONS=2 * place.clients(4096), KEEPALIVE=max(POOL, place.crowd)
+        )
         return [find("nginx") or "nginx", "-e", "stderr", "-p", str(place.folder), "-c", config]
 
     def roles(self, pid: int) -> dict[str, list[int]]:
@@ -94,7 +81,12 @@ class HAProxy(Peer):
         return _ask(find("haproxy"), "-v", r"version ([\d.]+)")
 
     def command(self, place: Place) -> list[str]:
-        return [find("haproxy") or "haproxy", "-db", "-f", place.write("haproxy.cfg")]
+        both, ca = place.certificates.both, place.certificates.ca
+        listen = f" ssl crt {both}" if place.tls_to_clients else ""
+        verify = f" ssl verify required ca-file {ca} sni str({NAME}) verifyhost {NAME}"
+        upstream = (verify if place.tls_to_upstreams else "") + (f" maxconn {ARM}" if place.crowd else "")
+        config = place.write("haproxy.cfg", LISTEN=listen, UPSTREAM=upstream, CONNECTIONS=place.clients(4096))
+        return [find("haproxy") or "haproxy", "-db", "-f", config]
 
 
 class Envoy(Peer):
@@ -107,8 +99,35 @@ class Envoy(Peer):
         return _ask(self._binary(), "--version", r"/(\d+\.\d+\.\d+)/")
 
     def command(self, place: Place) -> list[str]:
-        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-        return [self._binary() or "envoy", "--config-path", place.write("envoy.yaml"), *options]
+        options = ["--concurrency", str(place.case.workers), "--disable-hot-restart", "--log-level", "error"]
+        config = place.write("envoy.yaml", LISTEN=self._listen(place), UPSTREAM=self._upstream(place))
+        return [self._binary() or "envoy", "--config-path", config, *options]
+
+    @classmethod
+    def _listen(cls, place: Place) -> str:
+        if not place.tls_to_clients:
+            return ""
+        files = place.certificates
+        chain = {"certificate_chain": {"filename": str(files.cert)}, "private_key": {"filename": str(files.key)}}
+        return cls._socket("DownstreamTlsContext", {"common_tls_context": {"tls_certificates": [chain]}})
+
+    @classmethod
+    def _upstream(cls, place: Place) -> str:
+        if place.tls_to_upstreams:
+            ca = {"trusted_ca": {"filename": str(place.certificates.ca)}}
+            context = {"sni": NAME, "common_tls_context": {"validation_context": ca}}
+            return cls._socket("UpstreamTlsContext", context)
+        if place.crowd:
+            thresholds = {"max_connections": ARM, "max_pending_requests": place.crowd, "max_requests": place.crowd}
+            return f"circuit_breakers: {json.dumps({'thresholds': [thresholds]})}"
+        return ""
+
+    @staticmethod
+    def _socket(context: str, fields: dict[str, Any]) -> str:
+        """A transport socket that speaks TLS, in one line: JSON is YAML."""
+        kind = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{context}"
+        said = {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, **fields}}
+        return f"transport_socket: {json.dumps(said)}"
 
     @staticmethod
     def _binary() -> str | None:
@@ -120,9 +139,13 @@ class Envoy(Peer):
 
 
 class Aiohttp(Peer):
-    """The plain proxy of `aiohttp_proxy`, what one would write without thinking of CPU."""
+    """The plain proxy of `aiohttp_proxy`, what one would write without thinking of CPU.
+
+    It bounds no copies, so a failing agent would show only that.
+    """
 
     name = "aiohttp"
+    kinds = frozenset({Kind.LOAD, Kind.IDLE})
     install = "make setup"
 
     def version(self) -> str | None:
@@ -133,7 +156,7 @@ class Aiohttp(Peer):
         return [sys.executable, "-m", "benchmarks.load.aiohttp_proxy", *ports]
 
     def takes(self, case: Case) -> bool:
-        return case.aiohttp and super().takes(case)
+        return case.agent is Agent.HEALTHY and super().takes(case)
 
 
 class Crossfade(Peer):
@@ -146,7 +169,18 @@ class Crossfade(Peer):
 
     def command(self, place: Place) -> list[str]:
         # The command beside this interpreter, so that the title tells the processes apart from any other's.
-        return [str(Path(sys.executable).with_name("crossfade")), "run", "-c", place.write("crossfade.yaml")]
+        return [str(Path(sys.executable).with_name("crossfade")), "run", "-c", self.config(place)]
+
+    @staticmethod
+    def config(place: Place) -> str:
+        """Write the configuration and give its path. Limits are at their defaults unless the case is beyond them."""
+        files, crowd = place.certificates, place.crowd
+        listen = f", tls: {{cert_file: {files.cert}, key_file: {files.key}}}" if place.tls_to_clients else ""
+        upstream = f", tls: {{ca_file: {files.ca}, server_name: {NAME}}}" if place.tls_to_upstreams else ""
+        if crowd:
+            upstream += f", max_idle: {ARM}, max_inflight: {ARM}, max_queue: {crowd}, timeouts: {{connect: 5s}}"
+        limits = "max_connections_per_address: 0" if crowd else ""
+        return place.write("crossfade.yaml", LISTEN=listen, UPSTREAM=upstream, LIMITS=limits)
 
     def roles(self, pid: int) -> dict[str, list[int]]:
         titles = {child: title(child) for child in descendants(pid)}
@@ -170,12 +204,13 @@ class CrossfadePure(Crossfade):
     """The same sources as plain Python, as they run where there is no C compiler."""
 
     name = "crossfade-pure"
+    kinds = frozenset({Kind.LOAD})
 
     def command(self, place: Place) -> list[str]:
         return ["/usr/bin/env", f"{SWITCH}=1", *super().command(place)]
 
     def takes(self, case: Case) -> bool:
-        return case.method == "POST" and case.agent is Agent.HEALTHY
+        return case.method == "POST" and case.agent is Agent.HEALTHY and super().takes(case)
 
 
 PEERS: Mapping[str, Peer] = {
@@ -195,13 +230,13 @@ class Started:
 
 
 @contextmanager
-def started(peer: Peer, folder: Path, cores: Cores, legacy: Upstream, agent: Upstream) -> Iterator[Started]:
-    """`peer` on the proxy's core, in a new `folder`, ended on leaving."""
-    folder.mkdir()
-    port, admin = free_ports(2)
-    argv = peer.command(Place(folder, port, admin, legacy, agent))
-    with running(argv, cores.proxy, folder / "log", port) as child:
-        yield Started(peer, port, admin, child, peer.roles(child.pid))
+def started(peer: Peer, place: Place, cores: Cores) -> Iterator[Started]:
+    """`peer` on a core for each worker, ended on leaving."""
+    tls = place.certificates.client() if place.tls_to_clients else None
+    with running(
+        peer.command(place), cores.proxy[: place.case.workers], place.folder / "log", place.port, tls
+    ) as child:
+        yield Started(peer, place.port, place.admin, child, peer.roles(child.pid))
 
 
 def _ask(program: str | None, option: str, pattern: str) -> str | None:

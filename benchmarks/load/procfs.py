@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_ESTABLISHED = "01"
 PROC = Path("/proc")
 
 
@@ -16,6 +17,14 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def peak_memory(pids: Iterable[int]) -> int:
     """VmHWM of the processes, added up, in bytes."""
     return sum(_peak(pid) for pid in pids)
+
+
+def established(port: int) -> int:
+    """Connections to a local port of IPv4, accepted or not, as the server's side sees them. See proc_net_tcp."""
+    wanted = f":{port:04X}"
+    lines = (PROC / "net" / "tcp").read_text().splitlines()[1:]
+    fields = (line.split(maxsplit=4) for line in lines)
+    return sum(local.endswith(wanted) and state == _ESTABLISHED for _, local, _, state, *_ in fields)
 
 
 def descendants(pid: int) -> list[int]:

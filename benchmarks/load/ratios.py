@@ -15,10 +15,11 @@ from benchmarks.load.measure import Run
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Plain nginx, POST 1 KiB, just then: µs of CPU per request and p50 in milliseconds."""
+    """Plain nginx, POST 1 KiB, just then: µs of CPU per request, p50 in milliseconds, requests per second."""
 
     cpu: float
     p50: float
+    per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,13 @@ class Sample:
         """The figure in units of the reference's; None where this run has no such figure."""
         if not self.references or self.run.load is None:
             return None
-        if measure is Measure.CPU:
-            return self.run.cpu["worker"] / mean([reference.cpu for reference in self.references])
-        return self.run.load.p50 / mean([reference.p50 for reference in self.references])
+        match measure:
+            case Measure.CPU:
+                return self.run.cpu["worker"] / mean([reference.cpu for reference in self.references])
+            case Measure.THROUGHPUT:
+                return self.run.load.per_second / mean([reference.per_second for reference in self.references])
+            case _:
+                return self.run.load.p50 / mean([reference.p50 for reference in self.references])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,11 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        if f"{self.low:.2f}" == f"{self.high:.2f}":
-            return f"{self.middle:.2f}"
-        return f"{self.middle:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return self.said(digits=2)
+
+    def said(self, digits: int) -> str:
+        middle, low, high = (f"{value:.{digits}f}" for value in (self.middle, self.low, self.high))
+        return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def mean(values: Sequence[float]) -> float:
@@ -86,10 +93,10 @@ class Samples:
                 found.append(ours / theirs)
         return spread(found)
 
-    def to_peer(self, case: Case, peer: str, other: str) -> Spread | None:
-        """CPU per request over that of `other` in the same case, or in the one it stands for where `other` has none."""
+    def to_peer(self, case: Case, peer: str, other: str, measure: Measure = Measure.CPU) -> Spread | None:
+        """The figure over that of `other` in the same case, or in the one it stands for where `other` has none."""
         compared = case.name if self.of(case.name, other) else case.against or case.name
-        return self.ratio(Measure.CPU, (case.name, peer), (compared, other))
+        return self.ratio(measure, (case.name, peer), (compared, other))
 
     def reached(self, goal: Goal) -> Spread | None:
         """Crossfade's figure for a goal; None when its runs, or those it is compared with, are missing."""

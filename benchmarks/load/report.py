@@ -1,89 +1,32 @@
-"""The tables, in Markdown for the terminal as for the README, and writing them there."""
+"""What a session found, in Markdown for the terminal as for the README, and writing it there."""
 
 import datetime as dt
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
-from benchmarks.load.cases import CASES, GOALS, Case, Goal, Measure
+from benchmarks.load.cases import GOALS, Goal, Measure
 from benchmarks.load.children import BenchError
-from benchmarks.load.measure import Run
-from benchmarks.load.peers import PEERS
 from benchmarks.load.ratios import Samples, Spread, spread
 from benchmarks.load.session import Results
+from benchmarks.load.tables import NONE, TABLES, markdown
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- figures: begin (written by make bench ARGS=--write) -->", "<!-- figures: end -->"
-NONE = "-"
-
-_HEADINGS = (
-    "case", "proxy", "µs CPU", "x nginx", "x Envoy", "x reference", "requests/s", "p50 ms", "p99 ms", "peak MiB",
-    "to agent", "recorded", "its other processes",
-)  # fmt: skip
-_WORDS = {"case", "proxy", "its other processes", "goal", "verdict"}
-"""Headings of columns that hold words."""
 
 
-def tables(results: Results) -> str:
-    """The cases, the goals, and what went wrong."""
+def figures(results: Results) -> str:
+    """The tables, the goals, and what went wrong."""
     samples = Samples(results.samples)
-    rows = [
-        _row(case, name, samples)
-        for case in CASES
-        for name in PEERS
-        if samples.of(case.name, name)
-    ]  # fmt: skip
-    parts = [markdown(_HEADINGS, rows)]
+    parts = [text for table in TABLES if (text := table.markdown(samples))]
     if goals := [row for goal in GOALS if (row := goal_row(goal, samples))]:
-        parts.append(markdown(("goal", "must", "aim", "measured", "verdict"), goals))
+        parts.append(f"**Goals**\n\n{markdown(('goal', 'must', 'aim', 'measured', 'verdict'), goals)}")
     parts.append(_reference_line(results))
     parts += notes(results)
     return "\n\n".join(parts)
-
-
-def _row(case: Case, peer: str, samples: Samples) -> tuple[str, ...]:
-    found = samples.of(case.name, peer)
-    runs = [sample.run for sample in found]
-    loads = [run.load for run in runs if run.load]
-    shares = [run.agent_share for run in runs if run.agent_share is not None]
-    return (
-        case.name,
-        peer,
-        f"{median(run.cpu['worker'] for run in runs):.1f}" if loads else NONE,
-        _to_peer(case, peer, "nginx", samples),
-        _to_peer(case, peer, "envoy", samples),
-        _short(samples.to_reference(case.name, peer)),
-        f"{median(load.per_second for load in loads):,.0f}" if loads else NONE,
-        f"{median(load.p50 for load in loads):.2f}" if loads else NONE,
-        f"{median(load.p99 for load in loads):.2f}" if loads else NONE,
-        f"{max(run.memory['worker'] for run in runs) / (1 << 20):.1f}",
-        f"{median(shares):.1%}" if shares else NONE,
-        f"{median(run.recorded_share for run in runs):.1%}" if any(run.recorded_share for run in runs) else NONE,
-        _others(runs),
-    )
-
-
-def _to_peer(case: Case, peer: str, other: str, samples: Samples) -> str:
-    found = None if peer == other else samples.to_peer(case, peer, other)
-    return str(found) if found else NONE
-
-
-def _short(found: Spread | None) -> str:
-    return f"{found.middle:.2f}" if found else NONE
-
-
-def _others(runs: Sequence[Run]) -> str:
-    """What the processes beside the worker used: `control 12.3 µs 58 MiB`."""
-    said = []
-    for role in runs[0].memory:
-        if role != "worker":
-            cpu = f" {median(run.cpu[role] for run in runs):.1f} µs" if runs[0].cpu else ""
-            said.append(f"{role}{cpu} {max(run.memory[role] for run in runs) / (1 << 20):.0f} MiB")
-    return ", ".join(said) or NONE
 
 
 def goal_row(goal: Goal, samples: Samples) -> tuple[str, ...] | None:
@@ -96,16 +39,16 @@ def goal_row(goal: Goal, samples: Samples) -> tuple[str, ...] | None:
     return (
         f"{goal.measure} in {goal.case}{over}",
         f"{goal.must:g}{unit}",
-        f"{goal.aim:g}{unit}",
+        NONE if goal.aim is None else f"{goal.aim:g}{unit}",
         str(found),
         verdict(goal, found),
     )
 
 
 def verdict(goal: Goal, found: Spread) -> str:
-    if found.middle <= goal.aim:
+    if goal.aim is not None and goal.meets(found.middle, goal.aim):
         return "met, and the aim too"
-    return "met" if found.middle <= goal.must else "**not met**"
+    return "met" if goal.meets(found.middle, goal.must) else "**not met**"
 
 
 def _reference_line(results: Results) -> str:
@@ -135,22 +78,6 @@ def notes(results: Results) -> list[str]:
         if sample.run.load and sample.run.load.errors
     ]  # fmt: skip
     return ["\n".join(f"- {line}" for line in lines)] if lines else []
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned table: words to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    left = {column for column, heading in enumerate(headings) if heading in _WORDS}
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = (f":{'-' * (width + 1)}" if i in left else f"{'-' * (width + 1)}:" for i, width in enumerate(widths))
-    return "\n".join([line(headings), f"|{'|'.join(rule)}|", *map(line, rows)])
 
 
 def machine(versions: Mapping[str, str], command: str) -> str:

@@ -1,36 +1,55 @@
 """The order of runs: rounds of all cases, in each case the peers one after another, a reference run between any two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, Cores
-from benchmarks.load.measure import Run, cpu_by_role, measure_idle, measure_load, run_wrk, settle
+from benchmarks.load.cases import CASES, Case, Kind
+from benchmarks.load.certificates import make_certificates
+from benchmarks.load.children import BenchError, Cores, free_ports
+from benchmarks.load.crowd import measure_crowd
+from benchmarks.load.measure import Run, cpu_by_role, measure_idle, measure_load, per_request, settle
 from benchmarks.load.peers import PEERS, Peer, Started, started
+from benchmarks.load.place import Place
+from benchmarks.load.rate import measure_rate
 from benchmarks.load.ratios import Reference, Sample
 from benchmarks.load.upstreams import Upstreams, all_upstreams
+from benchmarks.load.wrk import run_wrk
+
+REFERENCE = next(case for case in CASES if case.name == "plain-post")
+_UNPAIRED = {Kind.IDLE, Kind.RATE}
+"""Kinds that no reference run stands beside: a peak of memory has no noise, and a rate has its own (see `rate`)."""
+_MEASURES: Mapping[Kind, Callable[[Started, Case, Upstreams, Cores, float], Run]] = {
+    Kind.CROWD: measure_crowd,
+    Kind.RATE: measure_rate,
+    Kind.IDLE: measure_idle,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a session runs. `seconds` is one measured load, `reference_seconds` one reference run."""
+    """What a session runs. `rounds` is None where each case has its own. `seconds` is one measured load,
+    `reference_seconds` one reference run."""
 
     cases: tuple[Case, ...]
     peers: tuple[Peer, ...]
-    rounds: int
+    rounds: int | None
     seconds: float
     reference_seconds: float
 
     def steps(self) -> Iterator[tuple[int, Case, Peer]]:
         """Idle cases have no noise to average and run once. Each round begins with another peer, so that none always
         comes first."""
-        for number in range(self.rounds):
+        for number in range(max(map(self._rounds, self.cases))):
             turned = self.peers[number % len(self.peers) :] + self.peers[: number % len(self.peers)]
             for case in self.cases:
                 for peer in turned:
-                    if peer.takes(case) and not (case.idle and number):
+                    if peer.takes(case) and number < self._rounds(case):
                         yield number, case, peer
+
+    def _rounds(self, case: Case) -> int:
+        return case.rounds if self.rounds is None or case.kind is Kind.IDLE else self.rounds
 
 
 @dataclass(slots=True)
@@ -50,42 +69,51 @@ class Session:
         self._folder = folder
         self._cores = cores
         self._tell = tell
+        self._certificates = make_certificates(folder / "certificates")
         self.results = Results()
 
     def run(self) -> None:
         steps = list(self._plan.steps())
-        with all_upstreams(self._folder, self._cores) as upstreams:
-            arms = (upstreams.legacy, upstreams.healthy)
-            with started(PEERS["nginx"], self._folder / "reference", self._cores, *arms) as reference:
-                before = self._reference(reference)
-                for count, (number, case, peer) in enumerate(steps, start=1):
-                    run = self._measure(number, case, peer, upstreams)
-                    after = before if case.idle else self._reference(reference)
-                    if run is not None:
-                        around = () if case.idle else (before, after)
-                        self.results.samples.append(Sample(case.name, peer.name, number, run, around))
-                        self._tell(f"[{count}/{len(steps)}] {case.name} {peer.name}: {run}")
-                    before = after
+        with ExitStack() as stack:
+            upstreams = stack.enter_context(all_upstreams(self._folder, self._cores, self._certificates))
+            place = self._place("reference", REFERENCE, upstreams)
+            reference = stack.enter_context(started(PEERS["nginx"], place, self._cores))
+            before = self._reference(reference)
+            for count, (number, case, peer) in enumerate(steps, start=1):
+                run = self._measure(count, number, case, peer, upstreams)
+                paired = case.kind not in _UNPAIRED
+                after = self._reference(reference) if paired else before
+                if run is not None:
+                    around = (before, after) if paired else ()
+                    self.results.samples.append(Sample(case.name, peer.name, number, run, around))
+                    self._tell(f"[{count}/{len(steps)}] {case.name} {peer.name}: {run}")
+                before = after
 
-    def _measure(self, number: int, case: Case, peer: Peer, upstreams: Upstreams) -> Run | None:
-        agent = upstreams.agent(case.agent)
-        folder = self._folder / f"{number}-{case.name}-{peer.name}"
+    def _measure(self, count: int, number: int, case: Case, peer: Peer, upstreams: Upstreams) -> Run | None:
+        place = self._place(f"{count}-{case.name}-{peer.name}", case, upstreams, count)
         try:
-            with started(peer, folder, self._cores, upstreams.legacy, agent) as proxy:
-                if case.idle:
-                    return measure_idle(proxy, case)
-                return measure_load(proxy, case, agent, self._cores, self._plan.seconds)
+            with started(peer, place, self._cores) as proxy:
+                return _MEASURES.get(case.kind, measure_load)(proxy, case, upstreams, self._cores, self._plan.seconds)
         except (BenchError, OSError) as error:
             line = f"{peer.name} in {case.name}, round {number + 1}: {error}"
             self._tell(f"failed: {line}")
             self.results.failed.append(line)
             return None
 
+    def _place(self, name: str, case: Case, upstreams: Upstreams, turn: int = 0) -> Place:
+        """A new folder and free ports; each turn meets the arms at another one of their ports."""
+        folder = self._folder / name
+        folder.mkdir()
+        legacy, agent = upstreams.legacy.turned(turn), upstreams.agent(case.agent).turned(turn)
+        port, admin = free_ports(2)
+        return Place(folder, port, admin, legacy, agent, case, self._certificates)
+
     def _reference(self, proxy: Started) -> Reference:
         settle(proxy)
-        before = cpu_by_role(proxy)["worker"]
-        load = run_wrk(self._cores.load, proxy.port, "/plain/refunds", "POST", self._plan.reference_seconds)
+        before = cpu_by_role(proxy)
+        load = run_wrk(self._cores.load, proxy.port, REFERENCE, self._plan.reference_seconds)
         settle(proxy)
-        reference = Reference((cpu_by_role(proxy)["worker"] - before) / load.requests * 1e6, load.p50)
+        cpu = per_request(before, cpu_by_role(proxy), load.requests)["worker"]
+        reference = Reference(cpu, load.p50, load.per_second)
         self.results.references.append(reference)
         return reference

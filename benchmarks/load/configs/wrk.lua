@@ -1,8 +1,9 @@
--- Requests of many users, prepared once and sent in turn, so that the load costs little on the load's own core.
+-- Requests of many users (of fewer where bodies are large), prepared once and sent in turn, so that the load costs
+-- little on the load's own core.
 -- Arguments after `--`: the method and the size of the body in bytes. Prints one line of JSON at the end.
-local USERS = 10000
+local USERS, MEMORY = 10000, 32 * 1024 * 1024
 
-local requests, turn = {}, 0
+local requests, turn, users = {}, 0, USERS
 
 function init(args)
   local method, size = args[1], tonumber(args[2])
@@ -12,14 +13,15 @@ function init(args)
     body = head .. string.rep("x", size - #head - #tail) .. tail
     headers["Content-Type"] = "application/json"
   end
-  for user = 1, USERS do
+  users = math.min(USERS, math.max(16, math.floor(MEMORY / (size + 1))))
+  for user = 1, users do
     headers["x-user-id"] = string.format("user-%05d", user)
     requests[user] = wrk.format(method, nil, headers, body)
   end
 end
 
 function request()
-  turn = turn % USERS + 1
+  turn = turn % users + 1
   return requests[turn]
 end
 

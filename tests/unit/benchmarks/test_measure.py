@@ -1,23 +1,16 @@
-import json
-
 import pytest
 
-from benchmarks.load.measure import parse_wrk
+from benchmarks.load.children import BenchError
+from benchmarks.load.measure import per_request
 
 
-def test_wrk_s_last_line_is_read() -> None:
-    told = {"requests": 3000, "microseconds": 1_500_000, "p50": 2500, "p99": 9000}
-    errors = {"connect": 0, "read": 1, "write": 0, "status": 4, "timeout": 2}
-    load = parse_wrk(
-        "Running 1m test\n  1 threads and 64 connections\n" + json.dumps({**told, "errors": errors}) + "\n"
-    )
-
-    assert load.requests == 3000
-    assert load.per_second == 2000
-    assert (load.p50, load.p99) == (2.5, 9.0)
-    assert load.errors == 7
+def test_cpu_per_request_is_of_what_was_spent_in_between() -> None:
+    assert per_request({"worker": 1.0, "control": 0.5}, {"worker": 3.0, "control": 0.5}, 100_000) == {
+        "worker": pytest.approx(20.0),
+        "control": 0.0,
+    }
 
 
-def test_output_without_that_line_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expecting value"):
-        parse_wrk("unable to connect to 127.0.0.1:1 Connection refused")
+def test_a_run_without_requests_is_no_run() -> None:
+    with pytest.raises(BenchError, match="not one request"):
+        per_request({"worker": 1.0}, {"worker": 1.0}, 0)

@@ -5,7 +5,8 @@ import pytest
 from benchmarks.load.cases import Goal, Measure
 from benchmarks.load.children import BenchError
 from benchmarks.load.ratios import spread
-from benchmarks.load.report import BEGIN, END, README, markdown, verdict, write_readme
+from benchmarks.load.report import BEGIN, END, README, verdict, write_readme
+from benchmarks.load.tables import markdown
 
 GOAL = Goal("mirror-post", Measure.CPU, must=0.85, aim=0.7, peer="nginx", other="mirror-post")
 
@@ -17,6 +18,13 @@ def test_a_verdict_is_of_the_median(measured: float, said: str) -> None:
     found = spread([0.1, measured, 9.0])
     assert found is not None
     assert verdict(GOAL, found) == said
+
+
+@pytest.mark.parametrize(("measured", "said"), [(0.5, "met"), (2.0, "met"), (0.49, "**not met**")])
+def test_a_throughput_is_to_be_high_and_a_goal_may_have_no_aim(measured: float, said: str) -> None:
+    found = spread([measured])
+    assert found is not None
+    assert verdict(Goal("download-1m", Measure.THROUGHPUT, must=0.5, peer="nginx", other="download-1m"), found) == said
 
 
 def test_figures_are_replaced_and_the_prose_around_them_stays(tmp_path: Path) -> None:
