@@ -5,6 +5,7 @@ one lets it go once; what is refused is counted at once, and only so many of tho
 tell them why.
 """
 
+import sys
 from typing import Any, Final
 
 from proxy.gateway.counters import Counters
@@ -25,10 +26,11 @@ _MOST_TOLD: Final = 256
 
 class Admission:
     """The connections of one worker. `open` are those admitted and not gone, `told` the refused ones that are being
-    told why."""
+    told why. `fit` is how many this process has descriptors for, whatever the table's limit."""
 
     def __init__(self, counters: Counters) -> None:
         self.open = self.told = 0
+        self.fit = sys.maxsize
         self._counters = counters
         self._addresses: dict[bytes, int] = {}
 
@@ -37,7 +39,7 @@ class Admission:
         Whichever it is, `leave` is to be called with it once."""
         limits = table.limits
         here = self._addresses.get(address, 0)
-        if self.open >= limits.max_connections:
+        if self.open >= limits.max_connections or self.open >= self.fit:
             return self._tell_or_not(LIMIT)
         # Last: whether an address is trusted is asked of those only that come over the limit.
         if 0 < limits.max_connections_per_address <= here and not table.proxies.trusts(address):

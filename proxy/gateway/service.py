@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from proxy.gateway import descriptors
 from proxy.gateway.counters import histogram
 from proxy.gateway.downstream import Downstream
 from proxy.gateway.health import Checks
@@ -72,7 +73,7 @@ class Worker:
     async def listen(self, sock: socket.socket) -> None:
         """Serve who connects to this socket, which is the worker's from now on. ConfigError where TLS cannot be had."""
         self._listener = Listener(sock, self.shared, self.clients)
-        await self._listener.start(self._listen)
+        self._listener.start(self._listen)
         self._every(SWEEP, self.sweep_upstreams)
         self._every(CLIENT_SWEEP, self.sweep_clients)
         self._every(TICK, self.report)
@@ -152,7 +153,7 @@ class Worker:
         }
 
     async def drain(self, patience: float) -> None:
-        """Accept no more; let requests, tunnels and copies finish for up to `patience` seconds; cut off what is left."""
+        """Accept no more, let what is under way finish for up to `patience` seconds, then cut off what is left."""
         self.shared.draining = True
         if self._listener is not None:
             await self._listener.close()
@@ -209,6 +210,7 @@ async def serve(options: argparse.Namespace) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     life.when_orphaned(options.life_fd, stop.set)
+    limit = descriptors.take_all()
     clock = SystemClock()
     data_dir = Path(options.data_dir)
     arrivals = Arrivals()
@@ -222,6 +224,8 @@ async def serve(options: argparse.Namespace) -> None:
         _log.warning("control_away", using="the last good configuration")
     worker = Worker(clock, snapshot)
     worker.link = link
+    worker.shared.admission.fit = descriptors.clients_that_fit(limit)
+    descriptors.tell_if_few(limit, snapshot.limits.max_connections)
     arrivals.pass_on(worker.use)
     sock = socket.socket(fileno=options.fd)
     sock.setblocking(False)
