@@ -27,13 +27,18 @@ def is_answer(start: bytes) -> bool:
     return start == b"HTTP/1.0 "
 
 
+class TooLongError(ValueError):
+    """Well-formed as far as it goes, but more of it than anybody needs."""
+
+
 class Chunks:
-    """Where one chunked body stands. `ended`: its last byte has been seen."""
+    """Where one chunked body stands. `ended`: its last byte has been seen. `max_trailer` is in bytes."""
 
-    __slots__ = ("_in_trailer", "_left", "_line", "ended")
+    __slots__ = ("_in_trailer", "_left", "_line", "_max_trailer", "_trailer", "ended")
 
-    def __init__(self) -> None:
-        self._left = 0
+    def __init__(self, max_trailer: int) -> None:
+        self._max_trailer = max_trailer
+        self._left = self._trailer = 0
         self._line = b""
         self._in_trailer = self.ended = False
 
@@ -49,24 +54,19 @@ class Chunks:
                 continue
             end = data.find(b"\n", place) + 1
             line = self._line + data[place : end or size]
-            if end:
-                self._line = b""
-                self._take(line)
-            elif self._in_trailer:
-                self._line = line[:3]  # enough to know an empty line by
-            else:
-                if len(line) > _LONGEST_LINE:
-                    raise ValueError("a chunk's size line is too long")
-                self._line = line
             place = end or size
+            if self._in_trailer:
+                self._take_field(line, len(line) - len(self._line))
+            elif len(line) > _LONGEST_LINE:
+                raise TooLongError("a chunk's extensions are too long")
+            elif end:
+                self._take_size(line)
+            self._line = b"" if end else line
         return place
 
-    def _take(self, line: bytes) -> None:
-        if self._in_trailer:
-            self.ended = line == b"\r\n"
-            return
+    def _take_size(self, line: bytes) -> None:
         found = _SIZE_LINE.fullmatch(line)
-        if found is None or len(line) > _LONGEST_LINE:
+        if found is None:
             raise ValueError("a chunk's size line is not well-formed")
         length = int(found[1], 16)
         if length >= _TOO_LARGE:
@@ -75,3 +75,10 @@ class Chunks:
             self._left = length + 2
         else:
             self._in_trailer = True
+
+    def _take_field(self, line: bytes, more: int) -> None:
+        """A field of the trailer, or what there is of it, with `more` new bytes; or the empty line at the end."""
+        self._trailer += more
+        if self._trailer > self._max_trailer:
+            raise TooLongError(f"the trailers are over {self._max_trailer} bytes")
+        self.ended = line == b"\r\n"

@@ -135,7 +135,7 @@ def is_length(length: bytes) -> bool:
 
 def _check_coding(coding: bytes) -> None:
     """Where the last coding is not chunked nobody knows the body's end (RFC 9112, section 6.1)."""
-    codings = [part.strip(b" \t").lower() for part in coding.split(b",")]
+    codings = [part.strip(b" ").lower() for part in coding.split(b",")]
     if not all(codings) or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
         raise errors.ClientError("Transfer-Encoding does not end in one chunked")
     if len(codings) > 1:
@@ -162,12 +162,6 @@ def check_size(fields: int, size: int, limits: LimitsSpec) -> None:
         raise errors.HeadersTooLargeError(f"more than {limits.max_headers} header fields")
     if size > limits.max_header_bytes:
         raise errors.HeadersTooLargeError(f"the headers are over {limits.max_header_bytes} bytes")
-
-
-def check_framing(size: int, limits: LimitsSpec) -> None:
-    """`size` bytes of chunk sizes, extensions and trailers have come since the last byte of the body."""
-    if size > limits.max_header_bytes:
-        raise errors.HeadersTooLargeError(f"the trailers are over {limits.max_header_bytes} bytes")
 
 
 def check_unfinished(target: int, size: int, limits: LimitsSpec) -> None:

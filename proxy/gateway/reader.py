@@ -7,14 +7,13 @@ under way, if any.
 """
 
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 import httptools
 
 from proxy.gateway import head
 from proxy.gateway.forwarded import Given, origin
-from proxy.gateway.framing import Chunks
+from proxy.gateway.framing import Chunks, TooLongError
 from proxy.gateway.headers import (
     CODING,
     CONNECTION,
@@ -33,7 +32,7 @@ from proxy.gateway.headers import (
 )
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
-from proxy.model.errors import BodyTooLargeError, ClientError, RequestError, VersionError
+from proxy.model.errors import BodyTooLargeError, ClientError, HeadersTooLargeError, RequestError, VersionError
 
 _PLAIN: Final = b" HTTP/1.1\r\n"
 """What stands behind the target in nearly every request."""
@@ -44,10 +43,9 @@ _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 class RequestReader:
     """`requests` are those that came, the last one perhaps without the end of its body. `in_head` says that a part of
     a head has come, which is `_kept`. `_raw` is what is read just now, behind what was kept, and `_place` where in it
-    the message under way begins; of a body that began earlier, where it ends. `_framing` are the bytes of chunk framing
-    and trailers that came without a byte of the body. `_unread` is a request whose body llhttp has to be made to read.
-    `offered`: the last request asks for another protocol, so what comes behind it may be no HTTP; it is `held` until
-    that is known."""
+    the message under way begins; of a body that began earlier, where it ends. `_unread` is a request whose body llhttp
+    has to be made to read. `offered`: the last request asks for another protocol, so what comes behind it may be no
+    HTTP; it is `held` until that is known."""
 
     __slots__ = (
         "_begun",
@@ -57,7 +55,6 @@ class RequestReader:
         "_connection",
         "_expect",
         "_forwarded",
-        "_framing",
         "_given",
         "_hosts",
         "_kept",
@@ -112,9 +109,9 @@ class RequestReader:
         self._parsing: Request | None = None
         self._unread: Request | None = None
         self._raw = self._kept = b""
-        self._place = self._framing = self._chunks_end = 0
+        self._place = self._chunks_end = 0
         self._begun = self._resuming = False
-        self._chunks = Chunks()
+        self._chunks = Chunks(0)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -125,8 +122,7 @@ class RequestReader:
         if self.offered:
             self.held += data
             return
-        size, parsing = len(data), self._parsing
-        before = parsing.size if parsing is not None else 0
+        parsing = self._parsing
         self._raw, self._place, self._begun = data, 0, self.in_head
         if self.in_head:
             self._raw = self._kept + data
@@ -148,12 +144,8 @@ class RequestReader:
                 data = b""
                 if not self._refused():
                     self.refuse(_not_http(error))
-        if not self._refused():
-            if self.in_head:
-                self._keep()
-            elif parsing is not None and self._parsing is parsing and parsing.length < 0:
-                self._framing = self._framing + size if parsing.size == before else 0
-                self._check(head.check_framing, self._framing)
+        if self.in_head:
+            self._keep()
         self._raw = b""
 
     def _end_of(self, request: Request) -> int:
@@ -161,21 +153,21 @@ class RequestReader:
         if request.length >= 0:
             return request.length - request.size
         try:
-            return self._chunks.check(self._raw, 0)
-        except ValueError as error:
-            self.refuse(ClientError(str(error)))
+            return self._check_chunks(0)
+        except RequestError as error:
+            self.refuse(error)
             return 0
 
     def _keep(self) -> None:
         """A head that is not whole: it can be judged by what there is of it."""
         self._kept = kept = self._raw[self._place :].lstrip(b"\r\n")
-        self._check(head.check_unfinished, len(self._target), len(kept))
         line, end, _ = kept.partition(b"\n")
-        if end and not self._refused():
-            try:
+        try:
+            head.check_unfinished(len(self._target), len(kept), self._table.limits)
+            if end:
                 head.is_old(line + end)  # HTTP/0.9 ends here
-            except RequestError as error:
-                self.refuse(error)
+        except RequestError as error:
+            self.refuse(error)
 
     def _resume(self) -> None:
         """llhttp takes what follows a request for an upgrade for another protocol, the request's own body too. It is
@@ -188,12 +180,6 @@ class RequestReader:
             self._parser.feed_data(b"PUT / HTTP/1.1\r\nhost: a\r\n%b\r\n\r\n" % framing)
             self._resuming = False
             self._parsing = request
-
-    def _check(self, rule: Callable[..., None], *sizes: int) -> None:
-        try:
-            rule(*sizes, self._table.limits)
-        except RequestError as error:
-            self.refuse(error)
 
     def go_on(self) -> None:
         """The protocol stays: what was held is HTTP."""
@@ -289,7 +275,6 @@ class RequestReader:
         except RequestError as error:
             self.refuse(error)
             return
-        self._framing = 0
         self.requests.append(request)
         if self._connection and request.length and self._parser.should_upgrade():
             self._unread = request
@@ -311,7 +296,8 @@ class RequestReader:
         target = head.origin_form(self._target, host, method, limits)
         length = head.body_length(self._length, self._coding, limits, old=old)
         if length < 0:
-            self._check_chunks()
+            self._chunks = Chunks(limits.max_header_bytes)
+            self._chunks_end = self._check_chunks(self._head_end())
         if self._connection not in _USUAL:
             names = nominated(self._connection)
             lines = without(lines, names)
@@ -339,10 +325,11 @@ class RequestReader:
             self._place += 1  # empty lines before it (RFC 9112, section 2.2)
         return head.is_old(raw[self._place : raw.find(b"\n", self._place) + 1])
 
-    def _check_chunks(self) -> None:
-        self._chunks = Chunks()
+    def _check_chunks(self, place: int) -> int:
         try:
-            self._chunks_end = self._chunks.check(self._raw, self._head_end())
+            return self._chunks.check(self._raw, place)
+        except TooLongError as error:
+            raise HeadersTooLargeError(str(error)) from None
         except ValueError as error:
             raise ClientError(str(error)) from None
 

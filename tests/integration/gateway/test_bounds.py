@@ -72,6 +72,8 @@ async def test_requests_that_come_one_by_one_do_not_pile_up_answers_either(world
 
 async def test_answers_of_our_own_are_held_back_as_well(world: World) -> None:
     """They need no upstream, so nothing but the client's reading slows them."""
+    world.limits = replace(world.limits, max_requests=0)
+    world.use()
     async with connect(world.port, limit=4096) as client:
         sent = 0
 
