@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
+from proxy.config.compile import tls_files
 from proxy.config.fields import Section
 from proxy.config.load import load, masked
-from proxy.config.schema import Config
+from proxy.config.schema import Config, HealthCheck
 from proxy.config.source import Mapping, Node, Sequence, parse, plain
 
 FOLDER = Path(__file__).parents[3] / "config"
@@ -28,6 +29,7 @@ def test_every_example_loads_and_shows_no_secret(file: Path) -> None:
 def test_the_first_example_needs_nothing_but_its_two_endpoints() -> None:
     config = example("crossfade.yaml", {})
     assert config.store == "embedded"
+    assert tls_files(config) == {}
     assert {upstream.url for upstream in config.upstreams.values()} == {
         "http://127.0.0.1:9001",
         "http://127.0.0.1:9002",
@@ -54,6 +56,9 @@ def test_a_gateway() -> None:
     assert config.upstreams["agent"].timeouts.response == 20.0, "beside << it wins"
     assert config.upstreams["claims-desk"].timeouts == config.upstreams["refunds-desk"].timeouts
     assert config.routes[2].rollout is None
+    assert config.listen.trusted_proxies == ("10.1.0.0/16",)
+    assert sorted(tls_files(config)) == ["listen.tls.cert_file", "listen.tls.key_file", "upstreams.agent.tls.ca_file"]
+    assert config.upstreams["agent"].remove_headers is None, "an agent gets none of its client's credentials"
 
 
 def keys_of(section: type[Section]) -> set[str]:
@@ -85,7 +90,20 @@ def test_the_first_example_has_every_key() -> None:
     text = (FOLDER / "crossfade.yaml").read_text("utf-8")
     commented_out = set(re.findall(r"^ *#  *([a-z_]+):", text, re.MULTILINE))
     assert keys_of(Config) - keys_in(parse(text, "crossfade.yaml")) - commented_out == set()
-    assert {"tokens_file", "split"} <= commented_out
+    assert {"tokens_file", "split", "tls", "override", "health_check"} <= commented_out
+
+
+def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> None:
+    text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
+    text = re.sub(r"^( *)# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
+    text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
+    config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters"}, lambda path: path)
+    assert config.override is not None
+    assert config.admin.tokens_file == "/etc/crossfade/tokens"
+    assert config.upstreams["agent"].health_check == HealthCheck(path="/healthz")
+    assert len(tls_files(config)) == 6
+    assert config.listen.tls is not None
+    assert config.listen.tls.client_auth == "required"
 
 
 def test_the_stages_that_the_first_example_calls_the_default_are_the_default() -> None:
