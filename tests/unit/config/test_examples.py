@@ -95,7 +95,7 @@ def test_the_first_example_has_every_key() -> None:
 
 def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> None:
     text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
-    text = re.sub(r"^( *)# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(r"^( {0,6})# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
     text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
     config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters"}, lambda path: path)
     assert config.override is not None
