@@ -25,7 +25,6 @@ _WRITE_HIGH: Final = 128 << 10
 """Bytes waiting to be written past which the other side's reading is held."""
 _MAX_HEAD: Final = 64 << 10
 _MAX_TRAILER: Final = 64 << 10
-"""Bytes of chunk framing and trailers that may come in a row without a byte of the body."""
 _MAX_UNWANTED: Final = 256 << 10
 """Bytes of an answer that nobody wants any more, read so that its connection can be used again."""
 _FOREVER: Final = float("inf")
@@ -115,11 +114,10 @@ class Connection(Writer):
     where Content-Length was not said). `tunnel` is where its bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_framing",
-        "_head_done", "_held", "_interim", "_keep", "_kinds", "_moved", "_names", "_old", "_parser", "_place",
-        "_protocol", "_raw", "_seen", "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade",
-        "closing", "deadline", "ends", "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel",
-        "upstream",
+        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_head_done",
+        "_held", "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
+        "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
+        "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -136,8 +134,8 @@ class Connection(Writer):
         self._done = self._complete = True
         self._ended = False
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
-        self._fed = self._framing = 0
-        self._moved = self._at_once = self._switching = False
+        self._fed = 0
+        self._at_once = self._switching = False
         self._upgrade = self._raw = b""
         self._chunks: Chunks | None = None
 
@@ -151,7 +149,7 @@ class Connection(Writer):
         self._complete = self._at_once = complete
         self._upgrade = upgrade
         self._keep = True
-        self._fed = self._framing = 0
+        self._fed = 0
         self._start = self._tail = b""
         self._old = False
         self._chunks = None
@@ -250,11 +248,7 @@ class Connection(Writer):
             self._finish()
         elif self._head_done:
             self.deadline = monotonic() + self.upstream.idle_timeout
-            self._framing = 0 if self._moved else self._framing + len(data)
-            self._moved = False
-            if self._framing > _MAX_TRAILER:
-                self.fail(ResetError(f"upstream {self.upstream.spec.name}: its answer's trailer is too large"))
-            elif self.taker is not None:
+            if self.taker is not None:
                 self.taker.flush()
             elif self._fed > _MAX_UNWANTED:
                 self.abandon()
@@ -309,8 +303,10 @@ class Connection(Writer):
         if self.tunnel is not None:
             return self.tunnel.end_of(self)
         self._ended = True
-        # It says no more. Closing would first wait until it has read all that was written, which it may never do.
-        self.abort()
+        # It says no more. Closing would first wait until it has read all that was written, which it may never do. Where
+        # it is closing, over TLS, this comes from within that.
+        if not self.closing:
+            self.abort()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -378,7 +374,7 @@ class Connection(Writer):
                 raise ValueError("its Content-Length is too large")
             self.length = value
         elif kind == CODING:
-            if self._chunked or value.strip().lower() != b"chunked":
+            if self._chunked or value.strip(b" ").lower() != b"chunked":  # so llhttp sees it
                 raise ValueError(f"unknown transfer coding {value[:32]!r}")
             self._chunked = True
         elif kind == CONNECTION:
@@ -439,14 +435,13 @@ class Connection(Writer):
     def _check_chunks(self) -> None:
         if self._old:
             raise ValueError("HTTP/1.0 knows no Transfer-Encoding")
-        self._chunks = chunks = Chunks()
+        self._chunks = chunks = Chunks(_MAX_TRAILER)
         chunks.check(self._raw, self._head_end())
 
     def on_body(self, data: bytes) -> None:
         if self._done:
             self._keep = False
             return
-        self._moved = True
         if self.taker is not None:
             self.taker.body(data)
 

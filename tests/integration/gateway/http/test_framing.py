@@ -93,7 +93,7 @@ CODINGS: Cases = {
     ),
     "7-coding-in-1.0": (b"POST /refunds HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "7-coding-in-1.0-kept-alive": (
-        b"POST /refunds HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
+        b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
     ),
 }  # fmt: skip
 
