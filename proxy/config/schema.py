@@ -84,7 +84,8 @@ class Listen(Section):
     trusted_proxies: Annotated[tuple[Network, ...], Field(max_length=1024)] = ()
     """Addresses whose X-Forwarded-* and Forwarded headers, and PROXY headers, are believed."""
     proxy_protocol: bool = False
-    """Each connection starts with a PROXY header, version 1 or 2, and comes from one of trusted_proxies."""
+    """Each connection starts with a PROXY header, version 1 or 2, and comes from one of trusted_proxies; others are
+    closed."""
     underscore_headers: bool = False
     """Pass on headers whose name holds an underscore. Many servers read `a_b` and `a-b` as one."""
 
