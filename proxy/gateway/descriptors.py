@@ -1,7 +1,7 @@
 """File descriptors: as many as may be had, and a word where they are too few.
 
-Each client takes one, and its request another one towards an arm. A worker that has run out can neither accept nor
-connect, so fewer clients are admitted than would need that (see `admission`).
+A worker that has run out can neither accept nor connect, and then users whose requests are under way pay for those who
+come. So no more clients are admitted than there are descriptors for (see `admission`).
 """
 
 import resource
@@ -10,9 +10,12 @@ from typing import Final
 
 import structlog
 
+from proxy.model.snapshot import Snapshot
+
 _log = structlog.get_logger()
 
-_PER_CLIENT: Final = 2
+_PER_CLIENT: Final = 3
+"""Its own, the one towards its arm, that of its copy."""
 _OURS: Final = 64
 """Of the worker itself, with some to spare: sockets to listen on, link, spool, event loop, name look-ups, certificates
 that are read again, health checks."""
@@ -31,21 +34,35 @@ def take_all() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def clients_that_fit(limit: int) -> int:
-    """How many clients a process can serve that may have `limit` descriptors; at least 1."""
-    return max(1, (limit - _OURS) // _PER_CLIENT)
+class Descriptors:
+    """Of this process, which may have `limit` of them."""
+
+    def __init__(self, limit: int = sys.maxsize) -> None:
+        self._limit = limit
+        self._told = (0, 0)
+
+    def fit(self, snapshot: Snapshot) -> int:
+        """How many clients there are descriptors for, at least 1. Fewer than the snapshot admits are logged, once."""
+        upstreams = _upstream_connections(snapshot)
+        spare = self._limit - _OURS
+        fit = max(1, spare // _PER_CLIENT, spare - upstreams)
+        wanted = snapshot.limits.max_connections
+        if fit < wanted and self._told != (fit, wanted):
+            self._told = (fit, wanted)
+            _log.warning(
+                "descriptors_too_few",
+                limit=self._limit,
+                fit=fit,
+                max_connections=wanted,
+                needed=_OURS + min(wanted * _PER_CLIENT, wanted + upstreams),
+                hint="no more clients than fit are admitted; raise the hard limit (ulimit -Hn, LimitNOFILE=), or lower"
+                " limits.max_connections",
+            )
+        return fit
 
 
-def tell_if_few(limit: int, wanted: int) -> None:
-    """Log where `wanted` clients, which the configuration admits, do not fit."""
-    fit = clients_that_fit(limit)
-    if fit < wanted:
-        _log.warning(
-            "descriptors_too_few",
-            limit=limit,
-            max_connections=wanted,
-            fit=fit,
-            needed=wanted * _PER_CLIENT + _OURS,
-            hint="only so many clients as fit are admitted; raise the hard limit (ulimit -Hn, LimitNOFILE=), or lower"
-            " limits.max_connections",
-        )
+def _upstream_connections(snapshot: Snapshot) -> int:
+    """The most there can be, however many clients there are."""
+    if any(not upstream.max_inflight for upstream in snapshot.upstreams):
+        return sys.maxsize
+    return sum(upstream.max_inflight + upstream.max_idle for upstream in snapshot.upstreams)

@@ -17,8 +17,8 @@ from typing import Final
 
 import structlog
 
-from proxy.gateway import descriptors
 from proxy.gateway.counters import histogram
+from proxy.gateway.descriptors import Descriptors, take_all
 from proxy.gateway.downstream import Downstream
 from proxy.gateway.health import Checks
 from proxy.gateway.link import Link
@@ -47,12 +47,14 @@ _FLUSH_RECORDS: Final = 512
 class Worker:
     """Accepts connections, sweeps their deadlines, reports what was counted."""
 
-    def __init__(self, clock: Clock, snapshot: Snapshot) -> None:
+    def __init__(self, clock: Clock, snapshot: Snapshot, descriptors: Descriptors | None = None) -> None:
         self.clients: set[Downstream] = set()
         self.link: Link | None = None
         self._clock = clock
         self._listen = snapshot.listen
         self.shared = Shared(snapshot, self._tripped)
+        self._descriptors = descriptors or Descriptors()
+        self.shared.admission.fit = self._descriptors.fit(snapshot)
         self.checks = Checks(self.shared.counters)
         self.checks.follow(self.shared.table.upstreams)
         self._listener: Listener | None = None
@@ -60,6 +62,7 @@ class Worker:
 
     def use(self, snapshot: Snapshot) -> None:
         self.shared.use(snapshot)
+        self.shared.admission.fit = self._descriptors.fit(snapshot)
         self.checks.follow(self.shared.table.upstreams)
         self._listen = snapshot.listen
         if self._listener is not None:
@@ -210,7 +213,7 @@ async def serve(options: argparse.Namespace) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     life.when_orphaned(options.life_fd, stop.set)
-    limit = descriptors.take_all()
+    descriptors = Descriptors(take_all())
     clock = SystemClock()
     data_dir = Path(options.data_dir)
     arrivals = Arrivals()
@@ -222,10 +225,8 @@ async def serve(options: argparse.Namespace) -> None:
         raise CrossfadeError("the control process does not answer, and there is no last good configuration")
     if arrivals.first is None:
         _log.warning("control_away", using="the last good configuration")
-    worker = Worker(clock, snapshot)
+    worker = Worker(clock, snapshot, descriptors)
     worker.link = link
-    worker.shared.admission.fit = descriptors.clients_that_fit(limit)
-    descriptors.tell_if_few(limit, snapshot.limits.max_connections)
     arrivals.pass_on(worker.use)
     sock = socket.socket(fileno=options.fd)
     sock.setblocking(False)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -50,11 +52,13 @@ Line = dict[str, Any]
 
 
 class Crossfade:
-    """One `crossfade run`; what it writes goes to a file, like a service's. `log` is that of its present start."""
+    """One `crossfade run`; what it writes goes to a file, like a service's. `log` is that of its present start.
+    `descriptors` is how many each of its processes may have, where that is set before the start."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.users = self.admin = ""
+        self.descriptors: int | None = None
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         self._output = file.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +77,12 @@ class Crossfade:
                 stderr=output,
                 env={**os.environ, "CROSSFADE_LOG": "json"},
                 start_new_session=True,
+                preexec_fn=self._limit,  # noqa: PLW1509  # it is one system call
             )
+
+    def _limit(self) -> None:
+        if self.descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors // 2, self.descriptors))
 
     async def restart(self) -> None:
         assert await self.stop() == 0
@@ -125,6 +134,11 @@ class Crossfade:
 
     def kill(self, title: str, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.child(title), number)
+
+    @property
+    def port(self) -> int:
+        """Where users connect."""
+        return urlsplit(self.users).port or 0
 
     # Its log
 

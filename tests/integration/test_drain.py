@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,12 +22,8 @@ LONGEST_END = 27.0
 
 @asynccontextmanager
 async def client(crossfade: Crossfade) -> AsyncIterator[Client]:
-    async with connect(port(crossfade)) as connected:
+    async with connect(crossfade.port) as connected:
         yield connected
-
-
-def port(crossfade: Crossfade) -> int:
-    return urlsplit(crossfade.users).port or 0
 
 
 async def readiness(crossfade: Crossfade) -> tuple[int, list[str]]:
@@ -157,7 +152,7 @@ async def test_who_is_let_in_is_answered_however_many_come_at_that_moment(scene:
         nonlocal answers
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port(crossfade))
+                reader, writer = await asyncio.open_connection("127.0.0.1", crossfade.port)
             except ConnectionRefusedError:
                 return
             writer.write(ask)
@@ -186,7 +181,7 @@ async def test_who_waits_to_be_accepted_is_served_and_nobody_after_them(scene: S
         await crossfade.line("draining")
         with closing(socket.socket()) as late:
             late.setblocking(False)
-            assert late.connect_ex(("127.0.0.1", port(crossfade))) == errno.EINPROGRESS
+            assert late.connect_ex(("127.0.0.1", crossfade.port)) == errno.EINPROGRESS
             crossfade.kill("worker 1", signal.SIGCONT)
             for waiting in queue:
                 assert (await waiting.read()).status == 200

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.gateway.descriptors import clients_that_fit, take_all, tell_if_few
+from proxy.gateway.descriptors import Descriptors, take_all
+from proxy.model.snapshot import LimitsSpec, Snapshot, UpstreamSpec
 
 
 @pytest.fixture(autouse=True)
@@ -35,21 +36,42 @@ def test_where_it_cannot_be_raised_the_soft_one_stands(monkeypatch: pytest.Monke
     assert [line["event"] for line in said] == ["descriptors_not_raised"]
 
 
-@pytest.mark.parametrize(("limit", "fit"), [(1024, 480), (20_000, 9_968), (64, 1), (0, 1)])
-def test_two_for_each_client_and_some_for_ourselves(limit: int, fit: int) -> None:
-    assert clients_that_fit(limit) == fit
+def snapshot(clients: int, *upstreams: tuple[int, int]) -> Snapshot:
+    """`upstreams`: max_inflight and max_idle of each."""
+    return Snapshot(
+        number=1,
+        routes=(),
+        upstreams=tuple(
+            UpstreamSpec(f"u{index}", "127.0.0.1", 1, max_inflight=inflight, max_idle=idle)
+            for index, (inflight, idle) in enumerate(upstreams)
+        ),
+        limits=LimitsSpec(max_connections=clients),
+    )
 
 
-def test_too_few_are_named_with_the_number_that_fits() -> None:
+@pytest.mark.parametrize(
+    ("limit", "upstreams", "fit"),
+    [
+        pytest.param(1024, [(1024, 256)] * 2, 320, id="three for each client"),
+        pytest.param(20_000, [(1024, 256)] * 2, 17_376, id="upstreams have a limit of their own"),
+        pytest.param(20_000, [(1024, 256), (0, 256)], 6_645, id="one of them has none"),
+        pytest.param(20_000, [], 19_936, id="no upstreams"),
+        pytest.param(0, [(1024, 256)], 1, id="hopeless"),
+    ],
+)
+def test_so_many_clients_fit(limit: int, upstreams: list[tuple[int, int]], fit: int) -> None:
+    assert Descriptors(limit).fit(snapshot(1, *upstreams)) == fit
+
+
+def test_too_few_are_named_with_the_number_that_fits_once() -> None:
+    descriptors = Descriptors(1024)
     with capture_logs() as said:
-        tell_if_few(40_064, 20_000)
+        assert descriptors.fit(snapshot(320, (1024, 256))) == 320
         assert said == []
-        tell_if_few(1024, 20_000)
-    (line,) = said
-    assert {name: line[name] for name in ("event", "limit", "max_connections", "fit", "needed")} == {
-        "event": "descriptors_too_few",
-        "limit": 1024,
-        "max_connections": 20_000,
-        "fit": 480,
-        "needed": 40_064,
-    }
+        for _ in range(2):
+            descriptors.fit(snapshot(20_000, (1024, 256)))
+        descriptors.fit(snapshot(400, (1024, 256)))
+    assert [{name: line[name] for name in ("event", "limit", "fit", "max_connections", "needed")} for line in said] == [
+        {"event": "descriptors_too_few", "limit": 1024, "fit": 320, "max_connections": 20_000, "needed": 21_344},
+        {"event": "descriptors_too_few", "limit": 1024, "fit": 320, "max_connections": 400, "needed": 1_264},
+    ]
