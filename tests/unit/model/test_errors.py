@@ -55,8 +55,7 @@ def test_an_upstream_at_fault_has_its_failure(
 
 
 def test_requests_errors_have_words_of_their_own() -> None:
-    requests = kinds(RequestError) - {RequestError, UpstreamError}
-    words = [kind.error for kind in requests]
+    words = [kind.error for kind in kinds(RequestError) if "error" in vars(kind)]
     assert sorted(words) == sorted(set(words))
     assert "unavailable" in words
     assert GatewayError("draining").detail == "draining"
@@ -103,3 +102,12 @@ def test_a_lost_race_is_a_command_error_too() -> None:
     with pytest.raises(CommandError) as caught:
         raise ConflictError("someone else was faster")
     assert caught.value.allowed == ()
+
+
+def test_several_are_joined_into_the_first_which_knows_all() -> None:
+    first = ConfigError("is empty", file="c.yaml", line=3, path="a")
+    others = ConfigError.joined([ConfigError("is gone", path="b"), ConfigError("is bad", path="c")])
+    joined = ConfigError.joined([first, others])
+    assert str(joined) == "c.yaml:3: a: is empty (and 2 more)"
+    assert [problem.path for problem in joined.problems] == ["a", "b", "c"]
+    assert str(ConfigError.joined([first])) == str(first)

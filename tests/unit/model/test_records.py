@@ -15,6 +15,7 @@ OUTCOMES = st.builds(
     Outcome,
     status=st.integers(0, 599),
     duration=st.floats(0, 100),
+    first_byte=st.floats(0, 100),
     error=st.sampled_from(["", "timeout", "5xx"]),
     headers=PAIRS,
     body=BODIES,
