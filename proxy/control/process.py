@@ -128,7 +128,7 @@ class Control:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Until SIGTERM or the supervisor's end, and the workers' after that. Raises CrossfadeError where it cannot start."""
+    """Until SIGTERM or the supervisor's end, then until the workers are gone. CrossfadeError where it cannot start."""
     ending = Ending()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

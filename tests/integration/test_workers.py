@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import signal
+import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from proxy.telemetry.tasks import spawn, stop
 from tests.integration.control_world import PATIENCE, Crossfade, Stage
 from tests.integration.gateway.peers import connect, read_message, request
+from tests.integration.gateway.secure import NAME, Authority
 
 ASK = request("POST", "/refunds/1", x_user="u")
 TICK = 0.2
@@ -198,3 +200,35 @@ async def test_another_address_needs_a_restart_and_the_old_one_serves_on(scene: 
     assert await crossfade.ask() == (200, "legacy")
     with pytest.raises(ValueError, match="not enough values"):
         crossfade.child("worker 2")
+
+
+async def asked_by_tls(crossfade: Crossfade, trust: ssl.SSLContext) -> bool:
+    """Whether TLS is on. Somebody listens either way; one who does not know TLS answers in plain HTTP."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", crossfade.port, ssl=trust, server_hostname=NAME)
+    except ssl.SSLError as error:
+        assert error.reason == "WRONG_VERSION_NUMBER"
+        return False
+    writer.write(ASK)
+    said = await read_message(reader)
+    writer.close()
+    return said is not None and said.status == 200
+
+
+async def test_tls_is_switched_on_by_a_reload_and_nobody_is_refused(scene: Stage, crossfade: Crossfade) -> None:
+    authority = Authority(scene.folder)
+    cert_file, key_file = authority.files(NAME)
+    tls = f"tls: {{cert_file: {cert_file}, key_file: {key_file}}}"
+    scene.write(("listen:", "workers: 2\nlisten:"))
+    await crossfade.start()
+    async with connect(crossfade.port) as before:
+        assert (await before.ask("POST", "/refunds/1", x_user="u")).status == 200
+        scene.write(("listen: {", f"workers: 2\nlisten: {{{tls}, "))
+        crossfade.tell(signal.SIGHUP)
+        asked: list[bool] = []
+        async with asyncio.timeout(PATIENCE):
+            while not all(asked[-20:]) or len(asked) < 20:
+                asked.append(await asked_by_tls(crossfade, authority.client()))
+        assert (await before.ask("POST", "/refunds/1", x_user="u")).status == 200  # what is open stays as it is
+    assert "restart_needed" not in [line["event"] for line in crossfade.log]
+    assert await crossfade.stop() == 0
