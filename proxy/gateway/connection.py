@@ -397,13 +397,15 @@ class Connection(Writer):
         if status < 200 or status > 599:
             self._on_interim(status)
             return
+        if self._fed > _MAX_HEAD and self._fed - len(self._raw) + self._head_end() > _MAX_HEAD:
+            raise ValueError("its head is too large")
         self._head_done = True
         upstream = self.upstream
         upstream.durations.append(monotonic() - self._sent_at)
         if self._chunked and not self.bodiless:
             self._check_chunks()
         self._raw = b""
-        if not parser.should_keep_alive():
+        if not parser.should_keep_alive() and not self._ends_with_its_head():
             self._keep = False
         if self.taker is not None:
             self.taker.answered(self)
@@ -428,6 +430,10 @@ class Connection(Writer):
             self._switching = True
         elif status != 100 and self.taker is not None:
             self.taker.interim(self)
+
+    def _ends_with_its_head(self) -> bool:
+        """What llhttp takes for an answer up to the connection's end, as it says no length, may be one to HEAD."""
+        return self.head_only and not self._old and b"close" not in self._connection.lower()
 
     def _head_end(self) -> int:
         return self._raw.find(b"\r\n\r\n", self._place) + 4

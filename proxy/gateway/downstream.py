@@ -7,6 +7,7 @@ request that was refused the connection is closed, in a way that lets the client
 
 import asyncio
 import socket
+import struct
 from time import monotonic
 from typing import Final
 
@@ -32,6 +33,8 @@ _FIRST_WORDS: Final = 0.5
 _PROBE: Final = (1.0, 15.0)
 """Seconds until a client that ended its side is asked whether it is there still, and between two such questions."""
 _FOREVER: Final = float("inf")
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time."""
 
 _HOLD_QUEUE: Final = 1
 _HOLD_UPSTREAM: Final = 2
@@ -327,7 +330,11 @@ class Downstream(Client):
             self.deadline = min(self.deadline, monotonic() + _FIRST_WORDS)
 
     def abort(self) -> None:
+        """At once. To HTTP/1.0 an answer's end may be the connection's: only a reset says that it is not whole."""
         self.closing = True
+        sock = self.transport.get_extra_info("socket")
+        if self.active is not None and self.active.request.old and sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def sweep(self, now: float) -> None:
