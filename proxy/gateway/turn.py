@@ -14,6 +14,10 @@ from typing import Final
 _JOIN: Final = 32 << 10
 """Pieces up to this many bytes are joined into one; larger ones are handed over without a copy."""
 
+_LARGE: Final = 64 << 10
+"""A piece of this many bytes leaves at once: it is worth a system call, and the loop may read eight MiB from one socket
+in a turn before anybody heard that the other side is full."""
+
 
 class Writer:
     """A transport's side of this. Whoever closes the transport must call `write_out` first. What could not leave stays
@@ -31,6 +35,8 @@ class Writer:
         if not self._pieces:
             self._turn.add(self)
         self._pieces.append(data)
+        if len(data) >= _LARGE:
+            self.write_out()
 
     def write_out(self) -> None:
         pieces = self._pieces

@@ -18,6 +18,7 @@ from proxy.model.snapshot import (
     BUCKETS,
     KeySource,
     LimitsSpec,
+    ListenSpec,
     MatchSpec,
     RecordSpec,
     RolloutSpec,
@@ -86,6 +87,7 @@ class World:
     extra: dict[str, Any] = field(default_factory=dict)
     """Of the agent's upstream."""
     human_extra: dict[str, Any] = field(default_factory=dict)
+    listen: ListenSpec = ListenSpec()
     number: int = 0
     worker: Worker = field(init=False)
 
@@ -107,6 +109,7 @@ class World:
                 UpstreamSpec("agent", "127.0.0.1", self.agent.port, timeouts=self.agent_timeouts, **self.extra),
             ),
             limits=self.limits,
+            listen=self.listen,
         )
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -74,10 +75,12 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @dataclass(slots=True)
 class ScriptedUpstream:
-    """Answers each request with what `answers` says; or hands whole connections to `handler`. Remembers `seen`."""
+    """Answers each request with what `answers` says; or hands whole connections to `handler`. Remembers `seen`. With a
+    `context` it speaks TLS, from its next `start` on."""
 
     answers: Answerer = lambda _request: answer()
     handler: Handler | None = None
+    context: ssl.SSLContext | None = None
     seen: list[Message] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -86,7 +89,9 @@ class ScriptedUpstream:
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", self.port, limit=1 << 20, ssl=self.context
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -174,9 +179,14 @@ def request(method: str = "POST", target: str = "/refunds", body: bytes = b"{}",
 
 
 @asynccontextmanager
-async def connect(port: int, limit: int = 1 << 22) -> AsyncIterator[Client]:
-    """`limit`: bytes that the client takes in by itself (twice that), besides what it is asked to read."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+async def connect(
+    port: int, limit: int = 1 << 22, context: ssl.SSLContext | None = None, name: str = "gateway.example"
+) -> AsyncIterator[Client]:
+    """`limit`: bytes that the client takes in by itself (twice that), besides what it is asked to read. With a
+    `context` it speaks TLS with the host `name`."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, limit=limit, ssl=context, server_hostname=name if context is not None else None
+    )
     try:
         yield Client(reader, writer)
     finally:

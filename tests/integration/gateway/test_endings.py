@@ -73,6 +73,8 @@ async def test_drain_lets_a_slow_client_have_its_answer(world: World) -> None:
         await loop.sock_connect(sock, ("127.0.0.1", world.port))
         await loop.sock_sendall(sock, request("GET", "/plain", b"", Connection="close"))
         got = await loop.sock_recv(sock, 65536)
+        [client] = world.worker.clients
+        client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         while world.worker.shared.inflight:
             got += await loop.sock_recv(sock, 65536)
         left = sum(client.transport.get_write_buffer_size() for client in world.worker.clients)

@@ -1,0 +1,58 @@
+"""Certificates for the TLS tests, from an authority made on the spot, and the contexts of the two outer ends."""
+
+import ssl
+from pathlib import Path
+from uuid import uuid4
+
+import trustme
+
+from proxy.model.snapshot import ListenTls, UpstreamTls
+
+NAME = "gateway.example"
+
+
+class Authority:
+    """A certificate authority and its files in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ca = trustme.CA()
+        self.directory = directory
+        self.ca_file = str(directory / f"ca-{uuid4().hex}.pem")
+        self.ca.cert_pem.write_to_path(self.ca_file)
+
+    def files(self, *names: str, common_name: str | None = None) -> tuple[str, str]:
+        """A new certificate for these names, and its key."""
+        made = self.ca.issue_cert(*names, common_name=common_name)
+        cert_file, key_file = (str(self.directory / f"{uuid4().hex}.{kind}") for kind in ("pem", "key"))
+        Path(cert_file).write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        Path(key_file).write_bytes(made.private_key_pem.bytes())
+        return cert_file, key_file
+
+    def listen(self, client_auth: str = "none", by: "Authority | None" = None) -> ListenTls:
+        """What the gateway shows its clients; `by` vouches for theirs."""
+        cert_file, key_file = self.files(NAME)
+        return ListenTls(
+            cert_file, key_file, client_ca_file=by.ca_file if by else "", client_auth=client_auth, digest=uuid4().hex
+        )
+
+    def client(self, *, shows: tuple[str, str] | None = None) -> ssl.SSLContext:
+        """A client that trusts this authority, and shows a certificate if it has one."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if shows is not None:
+            context.load_cert_chain(*shows)
+        return context
+
+    def upstream(self, *names: str, asks_by: "Authority | None" = None) -> ssl.SSLContext:
+        """An upstream for these names. It asks for a certificate that `asks_by` vouches for."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*self.files(*(names or ("127.0.0.1",))))
+        if asks_by is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(asks_by.ca_file)
+        return context
+
+    def trusts(self, server_name: str = "", shows: tuple[str, str] = ("", "")) -> UpstreamTls:
+        """The gateway's side towards an upstream that this authority vouches for."""
+        return UpstreamTls(
+            self.ca_file, cert_file=shows[0], key_file=shows[1], server_name=server_name, digest=uuid4().hex
+        )
