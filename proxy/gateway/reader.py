@@ -233,7 +233,7 @@ class RequestReader:
         if kind == PASS:
             self._lines.append(b"%b: %b\r\n" % (name, value))
         elif kind == NOTE:
-            self._noted.append((name.lower(), value))
+            self._noted.append((name.lower(), value.rstrip(b" \t")))  # as it is compared (RFC 9110, section 5.5)
         else:
             self._special(kind, name, value)
 

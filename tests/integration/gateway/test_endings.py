@@ -4,8 +4,6 @@ import asyncio
 import socket
 from dataclasses import replace
 
-import pytest
-
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.reply import Client
 from proxy.gateway.request import Request
@@ -149,13 +147,3 @@ async def test_a_connection_that_was_dialled_in_vain_is_stale_like_any_other(wor
     exchange.client_gone()
     await until(lambda: len(human.idle) == 1)
     assert (await world.ask("PUT")).status == 200
-
-
-@pytest.mark.parametrize("status", [204, 304])
-async def test_a_coding_on_an_answer_without_a_body_means_nothing(world: World, status: int) -> None:
-    world.human.answers = lambda _: b"HTTP/1.1 %d X\r\nTransfer-Encoding: chunked\r\n\r\n" % status
-    async with world.client() as client:
-        for _ in range(2):
-            client.send(request("GET", "/plain", b""))
-            said = await client.read(bodiless=True)
-            assert (said.status, said["transfer-encoding"]) == (status, None)

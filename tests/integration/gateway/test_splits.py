@@ -1,4 +1,4 @@
-"""The same bytes mean the same, however the network cuts them."""
+"""The same bytes mean the same, however the network cuts them; and whatever comes is a request or a refusal."""
 
 import asyncio
 from itertools import pairwise
@@ -6,9 +6,12 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.gateway.reader import RequestReader
 from tests.integration.gateway.conftest import World
+from tests.integration.gateway.http import test_answers as bad_answers
+from tests.integration.gateway.http import test_framing, test_request_line
+from tests.integration.gateway.http.test_forwarding import HIDDEN, UPGRADE
 from tests.integration.gateway.peers import Message, answer, read_message, request
-from tests.integration.gateway.test_refusals import REFUSED
 
 USUAL = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _HEAD = b"POST /plain HTTP/1.1\r\nHost: a\r\n"
@@ -23,8 +26,9 @@ GOOD = (
     b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\r\n" + request("PUT", "/plain/4", b"\r\n\r\nGET / HTTP/1.1\r\n"),
 )
-BAD = (REFUSED["both lengths"][0], REFUSED["bare LF"][0], REFUSED["a chunk size in hex notation"][0],
-       REFUSED["too many headers"][0], REFUSED["a folded line"][0])  # fmt: skip
+REFUSED = {name: sent for name, (sent, _) in (test_framing.REFUSED | test_request_line.REFUSED).items()}
+BAD = tuple(REFUSED[name] for name in ("1-length-then-coding", "10-lf-everywhere", "11-chunk-size-hex-notation",
+                                       "12-extension-without-name", "25-too-many-headers", "9-folded"))  # fmt: skip
 
 
 def cut(data: bytes, places: list[float]) -> list[bytes]:
@@ -110,6 +114,113 @@ async def test_the_number_of_headers_is_the_same_in_any_company(world: World) ->
         assert (await client.read()).status == 431
 
 
+# --- the request reader by itself: so many more cuts can be tried
+
+WEBSOCKET = b"GET /refunds HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+VALID = (
+    *GOOD,
+    _HEAD + b'Transfer-Encoding: chunked\r\n\r\n3;a="b;c"\r\n0\r\n\r\n0;d\r\nX: 1\r\nY: 2\r\n\r\n',
+    _HEAD + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(HIDDEN) + HIDDEN,
+    _HEAD + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN),
+    WEBSOCKET,
+    b"GET http://a/plain HTTP/1.2\r\nHost: a\r\n\r\n",
+    b"\r\n\r\nGET /plain HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    _HEAD + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+    _HEAD + b"Connection: X-Hop\r\nX-Hop: 1\r\nX-User-Id: u \r\nContent-Length: 0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+)
+Read = tuple[list[tuple[object, ...]], int | None, bytes]
+
+
+def read(world: World, pieces: list[bytes]) -> Read:
+    """The requests that became whole, the status of the refusal, and what was held behind an offered upgrade."""
+    reader = RequestReader(world.worker.shared, b"127.0.0.1")
+    for piece in pieces:
+        reader.feed(piece)
+        while reader.offered and reader.requests[-1].upgrade != b"websocket":
+            reader.go_on()  # nobody takes the offer
+    whole = [
+        (request.method, request.target, request.host, tuple(request.lines), tuple(request.noted),
+         b"".join(request.chunks), request.size, request.keep_alive, request.old, request.expects, request.upgrade)
+        for request in reader.requests
+        if request.complete
+    ]  # fmt: skip
+    return whole, reader.refusal.status if reader.refusal is not None else None, reader.held
+
+
+def places() -> st.SearchStrategy[list[float]]:
+    return st.lists(st.floats(0, 1), max_size=16)
+
+
+@given(
+    st.lists(st.sampled_from(VALID), max_size=6),
+    st.sampled_from([b"", *REFUSED.values()]),
+    st.lists(st.sampled_from(VALID), max_size=1),
+    places(),
+)
+@settings(USUAL, max_examples=500)
+async def test_the_reader_reads_the_same(
+    world: World, before: list[bytes], bad: bytes, behind: list[bytes], at: list[float]
+) -> None:
+    sent = b"".join((*before, bad, *behind))
+    offers = next((place for place, one in enumerate(before) if one is WEBSOCKET), len(before))
+    whole = read(world, [sent])
+    requests, refusal, held = whole
+    if offers < len(before):
+        assert (len(requests), refusal, held) == (offers + 1, None, b"".join((*before[offers + 1 :], bad, *behind)))
+    elif bad:
+        assert (len(requests), refusal is not None) == (len(before), True)
+    else:
+        assert (len(requests), refusal) == (len(before) + len(behind), None)
+    assert read(world, cut(sent, at)) == whole
+
+
+async def test_the_reader_reads_the_same_byte_by_byte(world: World) -> None:
+    for sent in (*VALID, *REFUSED.values()):
+        if len(sent) < 1000:
+            assert read(world, [sent[at : at + 1] for at in range(len(sent))]) == read(world, [sent]), sent
+
+
+PIECES = (
+    *(bytes([one]) for one in b'\r\n \t:,;="01a/*\x00\x7f\xff'), b"\r\n\r\n", b"0\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.1",
+    b"GET / HTTP/1.1\r\n", b"Host: b\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n",
+)  # fmt: skip
+
+
+@st.composite
+def mutated(draw: st.DrawFn, samples: tuple[bytes, ...]) -> bytes:
+    """Valid messages in a row, with bytes put in, taken out or doubled."""
+    data = b"".join(
+        draw(st.lists(st.sampled_from([one for one in samples if len(one) < 1000]), min_size=1, max_size=3))
+    )
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from((0, 0, 1, 2, 10))))
+        put = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3), st.just(data[start:end] * 2)))
+        data = data[:start] + put + data[end:]
+    return data
+
+
+@given(mutated((*VALID, *REFUSED.values())), places())
+@settings(USUAL, max_examples=1500)
+async def test_whatever_comes_is_requests_or_a_refusal(world: World, sent: bytes, at: list[float]) -> None:
+    whole, refused, held = read(world, [sent])
+    in_pieces = read(world, cut(sent, at))
+    # Where two things are wrong, it is not said which of them is told.
+    assert (in_pieces[0], in_pieces[1] is None, in_pieces[2]) == (whole, refused is None, held)
+    for _method, target, host, lines, noted, body, size, *_ in whole:
+        assert len(body) == size  # type: ignore[arg-type]
+        for word in (target, host):
+            assert word
+            assert not set(word) & set(b"\r\n\0\t #")  # type: ignore[call-overload]
+        for line in (*lines, *(b"%b: %b\r\n" % pair for pair in noted)):  # type: ignore[misc]
+            assert line.endswith(b"\r\n")
+            assert not set(line[:-2]) & set(b"\r\n\0")
+
+
+# --- answers
+
 ANSWERS = (
     answer(b"abc"),
     answer(b"x" * 70_000),
@@ -122,9 +233,10 @@ ANSWERS = (
     b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
     answer(b"ok") + answer(b"unasked"),
     answer(b"ok") + b"junk",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
-    b"nonsense\r\n\r\n",
+    b"HTTP/1.1 103 Hints\r\nContent-Length: 5\r\n\r\nHTTP/1.1 102 X\r\n\r\n" + answer(b"after them"),
+    b'HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a="b"\r\nab\r\n0\r\n\r\n',
+    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab",
+    *bad_answers.HEADS.values(),
 )
 
 

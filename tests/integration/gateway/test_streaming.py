@@ -103,20 +103,6 @@ async def test_a_chunked_upload_passes_as_it_comes(world: World) -> None:
         assert (await client.read()).body == b"whole"
 
 
-async def test_an_answer_before_the_requests_end_is_passed_on_at_once(world: World) -> None:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(b"no more, please", 413))
-        await reader.read()
-
-    world.human.handler = handler
-    async with world.client() as client:
-        client.send(b"POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100_000)
-        said = await client.read()
-        assert (said.status, said["connection"]) == (413, "close")
-        assert await client.closed()
-
-
 async def test_large_bodies_arrive_as_they_were(world: World) -> None:
     body = bytes(range(256)) * 20_000
     world.human.answers = lambda seen: answer(seen.body)
