@@ -12,13 +12,18 @@ from types import FrameType
 import click
 
 from benchmarks.load.cases import CASES, Case, Kind, choose
-from benchmarks.load.children import BenchError, pick_cores
+from benchmarks.load.children import BenchError
 from benchmarks.load.install import how_to_get, install_peers
 from benchmarks.load.peers import PEERS
-from benchmarks.load.report import figures, machine, write_readme
+from benchmarks.load.place import Scene
+from benchmarks.load.profiling import profile
+from benchmarks.load.report import FIGURES, PROFILE, figures, machine, write_readme
 from benchmarks.load.session import Plan, Session
 from benchmarks.load.upstreams import find
 
+_PROFILE_HELP = (
+    "Where the microseconds of a request go in Crossfade, by perf: split-post, or the case that --case names."
+)
 _CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for case in CASES)}. May be repeated."
 
 
@@ -29,6 +34,7 @@ _CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for cas
 @click.option("--seconds", type=click.FloatRange(0.5, 30), help="Length of a measured run.  [default: 1.2, quick: 0.8]")
 @click.option("--quick", is_flag=True, help="About a minute: POST only, one short round. Good for a first look.")
 @click.option("--write", is_flag=True, help="Write the tables, machine and versions into benchmarks/README.md.")
+@click.option("--profile", "profiled", is_flag=True, help=_PROFILE_HELP)
 @click.option("--install-peers", "install", is_flag=True, help="Install wrk, nginx, HAProxy and Envoy, and stop.")
 def main(
     *,
@@ -38,6 +44,7 @@ def main(
     seconds: float | None,
     quick: bool,
     write: bool,
+    profiled: bool,
     install: bool,
 ) -> None:
     """CPU time per request, requests/s, latencies and memory of Crossfade beside nginx, HAProxy, Envoy and aiohttp."""
@@ -47,6 +54,9 @@ def main(
             return
         cases = _cases(words, quick)
         peers = _peers(names)
+        if profiled:
+            _profile(words, seconds or 5.0, peers, write)
+            return
         plan = Plan(
             cases,
             tuple(PEERS[name] for name in peers),
@@ -90,13 +100,26 @@ def _measure(plan: Plan, versions: Mapping[str, str], write: bool) -> int:
     _allow_many_sockets()
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
-        session = Session(plan, Path(folder), pick_cores(), print)
+        session = Session(plan, Scene.set(Path(folder)), print)
         session.run()
     text = f"{machine(versions, _command())}\n\n{figures(session.results)}"
     print(f"\n{text}")
     if write:
-        write_readme(text)
+        write_readme(FIGURES, text)
     return 1 if session.results.failed else 0
+
+
+def _profile(words: tuple[str, ...], seconds: float, versions: Mapping[str, str], write: bool) -> None:
+    """One case, the first that is meant; split-post without any."""
+    _allow_many_sockets()
+    signal.signal(signal.SIGTERM, _end)
+    case = _cases(words or ("split-post",), quick=False)[0]
+    with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
+        found = profile(case, Scene.set(Path(folder)), seconds, print)
+    text = f"{machine(versions, _command())}\n\n{found}"
+    print(f"\n{text}")
+    if write:
+        write_readme(PROFILE, text)
 
 
 def _command() -> str:

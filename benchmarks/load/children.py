@@ -89,7 +89,7 @@ class Child:
 
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return " | ".join(lines[-3:])[-300:] or "it said nothing"
 
     def stop(self) -> None:
         """Ask its main process to end, then end whatever is left of its group."""

@@ -34,7 +34,7 @@ def measure_crowd(proxy: Started, case: Case, upstreams: Upstreams, cores: Cores
     """
     with wrk_running(cores.load, proxy.port, case) as wrk:
         _wait_until_open(wrk, proxy, case.connections)
-        _wait_until_served(wrk, upstreams, 2 * case.connections)
+        _wait_until_served(wrk, upstreams, case.connections)
         first = _look(proxy, upstreams)
         wrk.wait(seconds)
         last = _look(proxy, upstreams)

@@ -1,11 +1,13 @@
 """Where one started proxy lives and what it has to bear: all that its configuration is written from."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load.cases import Case, Kind, Tls
-from benchmarks.load.certificates import Certificates
-from benchmarks.load.upstreams import Upstream, render, user
+from benchmarks.load.certificates import Certificates, make_certificates
+from benchmarks.load.children import Cores, free_ports, pick_cores
+from benchmarks.load.upstreams import Upstream, Upstreams, all_upstreams, render, user
 
 POOL = 256
 """Connections to an arm that may rest, where there are few clients."""
@@ -60,3 +62,27 @@ class Place:
             CA=self.certificates.ca, CERT=self.certificates.cert, KEY=self.certificates.key, **fragments,
         )  # fmt: skip
         return str(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What all places of a session share: its directory, the cores and the certificates."""
+
+    folder: Path
+    cores: Cores
+    certificates: Certificates
+
+    @classmethod
+    def set(cls, folder: Path) -> "Scene":
+        return cls(folder, pick_cores(), make_certificates(folder / "certificates"))
+
+    def upstreams(self) -> AbstractContextManager[Upstreams]:
+        return all_upstreams(self.folder, self.cores, self.certificates)
+
+    def place(self, name: str, case: Case, upstreams: Upstreams, turn: int = 0) -> Place:
+        """A new folder and free ports; each turn meets the arms at another one of their ports."""
+        folder = self.folder / name
+        folder.mkdir()
+        legacy, agent = upstreams.legacy.turned(turn), upstreams.agent(case.agent).turned(turn)
+        port, admin = free_ports(2)
+        return Place(folder, port, admin, legacy, agent, case, self.certificates)

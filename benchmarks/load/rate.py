@@ -12,7 +12,7 @@ from benchmarks.load.peers import Started
 from benchmarks.load.upstreams import Upstreams
 from benchmarks.load.wrk import Load
 
-LENGTHS = 2.5
+LENGTHS = 2.0
 """How many times longer than a closed loop it runs: a p99 needs some thousands of requests."""
 
 

@@ -15,7 +15,9 @@ from benchmarks.load.session import Results
 from benchmarks.load.tables import NONE, TABLES, markdown
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- figures: begin (written by make bench ARGS=--write) -->", "<!-- figures: end -->"
+FIGURES = "figures", "make bench ARGS=--write"
+PROFILE = "profile", "make bench ARGS='--profile --write'"
+"""Sections of the README that are written: their name, and the command that writes them."""
 
 
 def figures(results: Results) -> str:
@@ -90,14 +92,21 @@ def machine(versions: Mapping[str, str], command: str) -> str:
     )
 
 
-def write_readme(text: str, readme: Path = README) -> None:
+def markers(section: tuple[str, str]) -> tuple[str, str]:
+    """What a section stands between."""
+    name, command = section
+    return f"<!-- {name}: begin (written by {command}) -->", f"<!-- {name}: end -->"
+
+
+def write_readme(section: tuple[str, str], text: str, readme: Path = README) -> None:
     """Replace what stands between the markers and keep the prose around it. BenchError when a marker is missing."""
     whole = readme.read_text()
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = markers(section)
+    before, begin, rest = whole.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise BenchError(f"{readme.name} has no markers to write between; put {BEGIN} and {END} into it")
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        raise BenchError(f"{readme.name} has no markers to write between; put {first} and {last} into it")
+    readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _commit() -> str:

@@ -3,24 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.load.cases import CASES, Case, Kind
-from benchmarks.load.certificates import make_certificates
-from benchmarks.load.children import BenchError, Cores, free_ports
+from benchmarks.load.children import BenchError, Cores
 from benchmarks.load.crowd import measure_crowd
 from benchmarks.load.measure import Run, cpu_by_role, measure_idle, measure_load, per_request, settle
 from benchmarks.load.peers import PEERS, Peer, Started, started
-from benchmarks.load.place import Place
+from benchmarks.load.place import Scene
 from benchmarks.load.rate import measure_rate
 from benchmarks.load.ratios import Reference, Sample
-from benchmarks.load.upstreams import Upstreams, all_upstreams
+from benchmarks.load.upstreams import Upstreams
 from benchmarks.load.wrk import run_wrk
 
 REFERENCE = next(case for case in CASES if case.name == "plain-post")
 _UNPAIRED = {Kind.IDLE, Kind.RATE}
 """Kinds that no reference run stands beside: a peak of memory has no noise, and a rate has its own (see `rate`)."""
-_MEASURES: Mapping[Kind, Callable[[Started, Case, Upstreams, Cores, float], Run]] = {
+MEASURES: Mapping[Kind, Callable[[Started, Case, Upstreams, Cores, float], Run]] = {
+    **dict.fromkeys(Kind, measure_load),
     Kind.CROWD: measure_crowd,
     Kind.RATE: measure_rate,
     Kind.IDLE: measure_idle,
@@ -64,20 +63,18 @@ class Results:
 class Session:
     """Upstreams and the reference proxy run from beginning to end; each measured proxy is started anew for its run."""
 
-    def __init__(self, plan: Plan, folder: Path, cores: Cores, tell: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, scene: Scene, tell: Callable[[str], None]) -> None:
         self._plan = plan
-        self._folder = folder
-        self._cores = cores
+        self._scene = scene
         self._tell = tell
-        self._certificates = make_certificates(folder / "certificates")
         self.results = Results()
 
     def run(self) -> None:
         steps = list(self._plan.steps())
         with ExitStack() as stack:
-            upstreams = stack.enter_context(all_upstreams(self._folder, self._cores, self._certificates))
-            place = self._place("reference", REFERENCE, upstreams)
-            reference = stack.enter_context(started(PEERS["nginx"], place, self._cores))
+            upstreams = stack.enter_context(self._scene.upstreams())
+            place = self._scene.place("reference", REFERENCE, upstreams)
+            reference = stack.enter_context(started(PEERS["nginx"], place, self._scene.cores))
             before = self._reference(reference)
             for count, (number, case, peer) in enumerate(steps, start=1):
                 run = self._measure(count, number, case, peer, upstreams)
@@ -90,28 +87,20 @@ class Session:
                 before = after
 
     def _measure(self, count: int, number: int, case: Case, peer: Peer, upstreams: Upstreams) -> Run | None:
-        place = self._place(f"{count}-{case.name}-{peer.name}", case, upstreams, count)
+        place = self._scene.place(f"{count}-{case.name}-{peer.name}", case, upstreams, count)
         try:
-            with started(peer, place, self._cores) as proxy:
-                return _MEASURES.get(case.kind, measure_load)(proxy, case, upstreams, self._cores, self._plan.seconds)
+            with started(peer, place, self._scene.cores) as proxy:
+                return MEASURES[case.kind](proxy, case, upstreams, self._scene.cores, self._plan.seconds)
         except (BenchError, OSError) as error:
             line = f"{peer.name} in {case.name}, round {number + 1}: {error}"
             self._tell(f"failed: {line}")
             self.results.failed.append(line)
             return None
 
-    def _place(self, name: str, case: Case, upstreams: Upstreams, turn: int = 0) -> Place:
-        """A new folder and free ports; each turn meets the arms at another one of their ports."""
-        folder = self._folder / name
-        folder.mkdir()
-        legacy, agent = upstreams.legacy.turned(turn), upstreams.agent(case.agent).turned(turn)
-        port, admin = free_ports(2)
-        return Place(folder, port, admin, legacy, agent, case, self._certificates)
-
     def _reference(self, proxy: Started) -> Reference:
         settle(proxy)
         before = cpu_by_role(proxy)
-        load = run_wrk(self._cores.load, proxy.port, REFERENCE, self._plan.reference_seconds)
+        load = run_wrk(self._scene.cores.load, proxy.port, REFERENCE, self._plan.reference_seconds)
         settle(proxy)
         cpu = per_request(before, cpu_by_role(proxy), load.requests)["worker"]
         reference = Reference(cpu, load.p50, load.per_second)

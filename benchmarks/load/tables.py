@@ -11,7 +11,7 @@ from benchmarks.load.ratios import Samples, Spread, spread
 from benchmarks.load.wrk import Load
 
 NONE = "-"
-WORDS = {"case", "proxy", "its other processes", "goal", "verdict"}
+WORDS = {"case", "proxy", "its other processes", "goal", "verdict", "where", "function"}
 """Headings of columns that hold words."""
 
 

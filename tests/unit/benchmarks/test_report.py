@@ -5,9 +5,10 @@ import pytest
 from benchmarks.load.cases import Goal, Measure
 from benchmarks.load.children import BenchError
 from benchmarks.load.ratios import spread
-from benchmarks.load.report import BEGIN, END, README, verdict, write_readme
+from benchmarks.load.report import FIGURES, PROFILE, README, markers, verdict, write_readme
 from benchmarks.load.tables import markdown
 
+BEGIN, END = markers(FIGURES)
 GOAL = Goal("mirror-post", Measure.CPU, must=0.85, aim=0.7, peer="nginx", other="mirror-post")
 
 
@@ -30,8 +31,8 @@ def test_a_throughput_is_to_be_high_and_a_goal_may_have_no_aim(measured: float, 
 def test_figures_are_replaced_and_the_prose_around_them_stays(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"# Above\n\n{BEGIN}\nold\n{END}\n\nBelow.\n")
-    write_readme("new", readme)
-    write_readme("newer", readme)
+    write_readme(FIGURES, "new", readme)
+    write_readme(FIGURES, "newer", readme)
     assert readme.read_text() == f"# Above\n\n{BEGIN}\n\nnewer\n\n{END}\n\nBelow.\n"
 
 
@@ -39,12 +40,14 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"Only one: {BEGIN}")
     with pytest.raises(BenchError, match=r"README\.md has no markers"):
-        write_readme("new", readme)
+        write_readme(FIGURES, "new", readme)
     assert readme.read_text() == f"Only one: {BEGIN}"
 
 
-def test_the_readme_has_its_markers() -> None:
-    assert README.read_text().index(BEGIN) < README.read_text().index(END)
+@pytest.mark.parametrize("section", [FIGURES, PROFILE], ids=lambda section: section[0])
+def test_the_readme_has_its_markers(section: tuple[str, str]) -> None:
+    begin, end = markers(section)
+    assert README.read_text().index(begin) < README.read_text().index(end)
 
 
 def test_words_are_aligned_to_the_left_and_figures_to_the_right() -> None:
