@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final
 
 from proxy.gateway import tls
-from proxy.gateway.admission import ADMITTED, TURNED_AWAY, address_of
+from proxy.gateway.admission import ADMITTED, TURNED_AWAY
 from proxy.gateway.answers import CONTINUE, error_answer
 from proxy.gateway.exchange import Exchange
 from proxy.gateway.reader import RequestReader
@@ -45,9 +45,8 @@ _BODY: Final = 2
 
 
 class Downstream(Client):
-    """`deadline` is when the sweep has to look (monotonic seconds); what it means depends on what is awaited. Where the
-    client's `address` is known before its connection is, it was admitted already, with that `standing` (see Admission).
-    `met`: the connection is there."""
+    """From `address`, admitted with that `standing` (see Admission). `deadline` is when the sweep has to look
+    (monotonic seconds); what it means depends on what is awaited. `met`: the connection is there."""
 
     __slots__ = (
         "_address", "_asked", "_awaited", "_body_since", "_clients", "_due", "_half_closed", "_held", "_held_since",
@@ -55,7 +54,7 @@ class Downstream(Client):
         "active", "closing", "deadline", "met",
     )  # fmt: skip
 
-    def __init__(self, shared: Shared, clients: set["Downstream"], address: bytes = b"", standing: int = 0) -> None:
+    def __init__(self, shared: Shared, clients: set["Downstream"], address: bytes, standing: int) -> None:
         super().__init__(shared.turn)
         self._shared = shared
         self._clients = clients
@@ -77,18 +76,12 @@ class Downstream(Client):
         self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
         shared = self._shared
-        if not self._standing:
-            self._address = address_of(transport.get_extra_info("peername"))
-            self._standing = shared.admission.admit(self._address, shared.table)
         self._secure = transport.get_extra_info("ssl_object") is not None
         subject = b""
         if self._secure:
             tls.hold_ends(transport)
             subject = tls.subject(transport)
         self._reader = RequestReader(shared, self._address, secure=self._secure, subject=subject)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.met = True
         self._clients.add(self)
         self.deadline = monotonic() + shared.table.limits.header_timeout

@@ -73,6 +73,8 @@ class Listener:
         """Listen. Raises ConfigError where the TLS files cannot be used."""
         self._context = tls.server_context(spec.tls) if spec.tls is not None else None
         self._tls, self._proxied = spec.tls, spec.proxy_protocol
+        if self._sock.family != socket.AF_UNIX:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # those accepted inherit it
         self._sock.listen(_BACKLOG)
         self._read()
 

@@ -57,6 +57,7 @@ class Told(Link):
 
 
 LIMITS = LimitsSpec()
+LISTEN = ListenSpec()
 TIMEOUTS = Timeouts(connect=0.5, response=5.0, idle=5.0)
 ROLLOUT = RolloutSpec(
     agent="agent",
@@ -87,7 +88,7 @@ class World:
     extra: dict[str, Any] = field(default_factory=dict)
     """Of the agent's upstream."""
     human_extra: dict[str, Any] = field(default_factory=dict)
-    listen: ListenSpec = ListenSpec()
+    listen: ListenSpec = LISTEN
     number: int = 0
     worker: Worker = field(init=False)
 

@@ -20,6 +20,10 @@ class Authority:
         self.ca_file = str(directory / f"ca-{uuid4().hex}.pem")
         self.ca.cert_pem.write_to_path(self.ca_file)
 
+    def spoil(self) -> None:
+        """Empty the file of this authority's certificate."""
+        Path(self.ca_file).write_text("")
+
     def files(self, *names: str, common_name: str | None = None) -> tuple[str, str]:
         """A new certificate for these names, and its key."""
         made = self.ca.issue_cert(*names, common_name=common_name)
