@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -129,7 +130,24 @@ VALID = (
     _HEAD + b"Connection: X-Hop\r\nX-Hop: 1\r\nX-User-Id: u \r\nContent-Length: 0\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
 )
-Read = tuple[list[tuple[object, ...]], int | None, bytes]
+
+
+class Whole(NamedTuple):
+    """A request that became whole."""
+
+    method: bytes
+    target: bytes
+    host: bytes
+    headers: tuple[bytes, ...]
+    body: bytes
+    size: int
+    kept_alive: bool
+    old: bool
+    expects: bool
+    upgrade: bytes
+
+
+Read = tuple[list[Whole], int | None, bytes]
 
 
 def read(world: World, pieces: list[bytes]) -> Read:
@@ -140,11 +158,21 @@ def read(world: World, pieces: list[bytes]) -> Read:
         while reader.offered and reader.requests[-1].upgrade != b"websocket":
             reader.go_on()  # nobody takes the offer
     whole = [
-        (request.method, request.target, request.host, tuple(request.lines), tuple(request.noted),
-         b"".join(request.chunks), request.size, request.keep_alive, request.old, request.expects, request.upgrade)
+        Whole(
+            method=request.method,
+            target=request.target,
+            host=request.host,
+            headers=(*request.lines, *(b"%b: %b\r\n" % pair for pair in request.noted)),
+            body=b"".join(request.chunks),
+            size=request.size,
+            kept_alive=request.keep_alive,
+            old=request.old,
+            expects=request.expects,
+            upgrade=request.upgrade,
+        )
         for request in reader.requests
         if request.complete
-    ]  # fmt: skip
+    ]
     return whole, reader.refusal.status if reader.refusal is not None else None, reader.held
 
 
@@ -209,12 +237,12 @@ async def test_whatever_comes_is_requests_or_a_refusal(world: World, sent: bytes
     in_pieces = read(world, cut(sent, at))
     # Where two things are wrong, it is not said which of them is told.
     assert (in_pieces[0], in_pieces[1] is None, in_pieces[2]) == (whole, refused is None, held)
-    for _method, target, host, lines, noted, body, size, *_ in whole:
-        assert len(body) == size  # type: ignore[arg-type]
-        for word in (target, host):
+    for one in whole:
+        assert len(one.body) == one.size
+        for word in (one.target, one.host):
             assert word
-            assert not set(word) & set(b"\r\n\0\t #")  # type: ignore[call-overload]
-        for line in (*lines, *(b"%b: %b\r\n" % pair for pair in noted)):  # type: ignore[misc]
+            assert not set(word) & set(b"\r\n\0\t #")
+        for line in one.headers:
             assert line.endswith(b"\r\n")
             assert not set(line[:-2]) & set(b"\r\n\0")
 
