@@ -107,6 +107,7 @@ class Downstream(Client):
         requests = self._reader.requests
         last = requests[-1] if requests else self.active.request if self.active is not None else None
         if last is None or not last.complete:
+            self.write_out()  # an answer that was written in this very turn
             return False  # nothing to answer, or a request that can never become whole
         self._half_closed = True
         if not self._stalled:

@@ -78,6 +78,29 @@ async def test_a_quick_answer_comes_without_a_question(world: World) -> None:
         assert (await client.read()).status == 200
 
 
+async def test_the_end_of_its_side_may_come_just_with_the_answer(world: World) -> None:
+    """The gateway has answered, what it wrote leaves at the end of the loop's turn, and in that turn the end is read."""
+    world.human_extra = {"max_inflight": 1, "max_queue": 0}
+    world.use()
+    async with world.client() as other:
+        go_on = asyncio.Event()
+
+        async def later(_: Message) -> bytes:
+            await go_on.wait()
+            return answer()
+
+        world.human.answers = later
+        other.send(request())
+        await world.human.wait_for(1)
+        async with world.client() as client:
+            client.send(request("GET", "/plain", b""))
+            client.writer.write_eof()
+            assert (await client.read()).status == 503
+            assert await client.closed()
+        go_on.set()
+        await other.read()
+
+
 async def test_an_old_client_is_not_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTP/1.0 knows no 1xx (RFC 9110, section 15.2)."""
     monkeypatch.setattr(downstream, "_PROBE", (0.0, 15.0))
