@@ -1,9 +1,10 @@
 """TLS towards clients and towards upstreams, with an authority of the test's own."""
 
 import asyncio
+import random
 import ssl
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,13 @@ BIG = 3 << 20
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The event loop finds nothing to complain of."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 def listen(world: World, tls: ListenTls | None) -> None:
@@ -290,6 +298,82 @@ async def test_an_idle_client_that_does_not_end_its_side_is_let_go(world: World,
         await client.ask("GET", "/plain", b"")
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads as well
         await until(lambda: not world.worker.clients, 8)
+
+
+async def test_however_clients_and_upstreams_leave_nothing_stays_behind(world: World, authority: Authority) -> None:
+    dice = random.Random(7)
+    context = authority.client()
+
+    async def moody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_message(reader) is not None:
+            writer.write(answer(bytes(dice.choice((1, 100_000, 1_000_000)))))
+            mood = dice.random()
+            if mood < 0.2:
+                writer.transport.abort()
+                return
+            if mood < 0.4:
+                return
+
+    async def leaves(number: int) -> None:
+        mood = number % 6
+        async with connect(world.port, context=context if mood > 1 else None) as client:
+            if mood == 1:
+                client.send(b"\x16\x03\x01\x02\x00\x01\x00")  # a handshake that begins
+            if mood > 2:
+                client.send(request("POST", "/plain", bytes(dice.choice((1, 100_000)))))
+            if mood > 3:
+                await client.reader.read(dice.choice((1, 10_000)))
+            await asyncio.sleep(dice.random() / 50)
+            if dice.random() < 0.5:
+                client.reset()
+
+    world.human.handler = moody
+    await speak_tls(world.human, authority.upstream())
+    world.human_extra = {"tls": authority.trusts()}
+    listen(world, authority.listen())
+    for start in range(0, 120, 20):
+        results = await asyncio.gather(*(leaves(start + number) for number in range(20)), return_exceptions=True)
+        assert all(result is None or isinstance(result, ssl.SSLError | ConnectionError) for result in results), results
+    shared, human = world.worker.shared, world.worker.shared.table.upstreams["human"]
+    await until(lambda: not world.worker.clients, 10)
+    await until(lambda: (shared.admission.open, shared.inflight, len(human.active), human.dialling) == (0, 0, 0, 0))
+    world.human.handler = None
+    world.human_extra = {"tls": authority.trusts()}  # other files, other connections
+    world.use()
+    async with secure(world, context) as client:
+        assert (await client.ask("GET", "/plain", b"")).status == 200
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_a_tunnel_of_tls_ends_with_either_side(world: World, authority: Authority, first: str) -> None:
+    ended = asyncio.Event()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await read_message(reader)
+        assert asked is not None
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        while (data := await reader.read(65536)) not in (b"", b"bye"):
+            writer.write(data)
+        ended.set()
+
+    world.human.handler = echo
+    await speak_tls(world.human, authority.upstream())
+    world.human_extra = {"tls": authority.trusts()}
+    listen(world, authority.listen())
+    async with secure(world, authority.client()) as client:
+        client.send(request("GET", "/plain", b"", connection="upgrade", upgrade="websocket"))
+        assert (await client.read(bodiless=True)).status == 101
+        data = bytes(range(256)) * 4096
+        client.send(data)
+        assert await client.reader.readexactly(len(data)) == data
+        if first == "client":
+            client.writer.close()
+        else:
+            client.send(b"bye")
+            assert await client.closed()
+        await ended.wait()
+        await until(lambda: not world.worker.shared.tunnels)
+        await until(lambda: not world.worker.clients)
 
 
 # --- to upstreams
