@@ -47,7 +47,7 @@ async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False) 
     if bodiless:
         return message
     if (message["transfer-encoding"] or "").lower() == "chunked":
-        message.body = await _read_chunks(reader)
+        message.body = await read_chunks(reader)
     elif message["content-length"] is not None:
         message.body = await reader.readexactly(int(message["content-length"] or 0))
     elif start.startswith("HTTP/") and message.status not in (204, 304) and message.status >= 200:
@@ -55,7 +55,7 @@ async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False) 
     return message
 
 
-async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+async def read_chunks(reader: asyncio.StreamReader) -> bytes:
     body = b""
     while size := int(await reader.readuntil(b"\r\n"), 16):
         body += await reader.readexactly(size)
