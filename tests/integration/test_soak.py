@@ -32,16 +32,16 @@ SEED: Final = int(os.environ.get("CROSSFADE_SOAK_SEED", "1"))
 SECONDS: Final = float(os.environ.get("CROSSFADE_SOAK_SECONDS", "120"))
 CLIENTS: Final = 40
 """Visits at the same time."""
-WARM_UP: Final = 400
-REQUESTS: Final = 2_000
+WARM_UP: Final = 1_000
+REQUESTS: Final = 4_000
 ROUND: Final = 1_000
 """Requests of one round of the long run."""
-RELOAD_EVERY: Final = 100
-"""Visits."""
+RELOAD_EVERY: Final = 80
+"""Visits: about a second."""
 WEIGHTS: Final = (30, 70)
 REST: Final = 20.0
 """Seconds until all that was under way, or is kept for later, has come to its end."""
-GROWTH: Final = 16 << 20
+GROWTH: Final = 40 << 20
 """Bytes that the worker may have more than after the warm-up: what an allocator keeps is not the same each time."""
 UNEXPECTED: Final = ("breaker_tripped", "rolled_back", "upstream_unhealthy", "child_ended")
 
@@ -108,7 +108,9 @@ class Soak:
         random = self._settings
         weight, legacy_idle, agent_idle = random.randint(*WEIGHTS), random.choice((32, 64)), random.choice((4, 64))
         text = CONFIG.format(**self._places, weight=weight, legacy_idle=legacy_idle, agent_idle=agent_idle)
-        self._file.write_text(text)
+        whole = self._file.with_suffix(".new")
+        whole.write_text(text)
+        whole.replace(self._file)
 
     @property
     def worker(self) -> int:
@@ -144,14 +146,14 @@ class Soak:
             async with asyncio.timeout(REST):
                 while faults:
                     await asyncio.sleep(0.2)
-                    pairs = await self._pairs()
                     totals = (await self.crossfade.route())["totals"]
-                    faults = books.faults(Values(await self._metrics()), totals, pairs)
+                    faults = books.faults(await self._values(), totals)
         assert not faults, "\n".join(faults)
+        assert list(books.faults_of_pairs(await self._values(), await self._pairs())) == []
 
-    async def _metrics(self) -> str:
+    async def _values(self) -> Values:
         async with self.crossfade.session.get(self.crossfade.admin + "/metrics") as response:
-            return await response.text()
+            return Values(await response.text())
 
     async def _pairs(self) -> list[dict[str, Any]]:
         """All that are in the store."""

@@ -49,8 +49,8 @@ class Books:
         self._left = [each for each in ledger.outcomes if each.answer is None and not each.cut]
         self._raced = sum(seen.act.open_end for log in (human.log, agent.log) for tries in log.values() for seen in tries)
 
-    def faults(self, values: Values, totals: dict[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
-        """What does not add up, one line each. `totals` is the stage's evidence, `pairs` are those in the store."""
+    def faults(self, values: Values, totals: dict[str, Any]) -> list[str]:
+        """What does not add up, one line each. `totals` is the stage's evidence."""
         checks: list[Callable[[], Iterator[str]]] = [
             lambda: self._answers(values),
             lambda: self._once_each(values),
@@ -58,7 +58,6 @@ class Books:
             lambda: self._second_chances(values),
             lambda: self._durations(values),
             lambda: self._evidence(values, totals),
-            lambda: self._pairs(values, pairs),
             lambda: self._checks(values),
             lambda: _at_rest(values),
         ]
@@ -168,7 +167,8 @@ class Books:
         if found != (legacy, agent):
             yield f"evidence of {found} requests, there were {(legacy, agent)}"
 
-    def _pairs(self, values: Values, pairs: list[dict[str, Any]]) -> Iterator[str]:
+    def faults_of_pairs(self, values: Values, pairs: list[dict[str, Any]]) -> Iterator[str]:
+        """The same of all pairs in the store, once the rest adds up."""
         answered = sum(values.total("requests_total", route="refunds", mode=mode) for mode in SERVED)
         dropped = values.total("pairs_dropped_total")
         if len(pairs) + dropped != answered:
