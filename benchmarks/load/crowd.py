@@ -1,5 +1,6 @@
 """CPU time per request with very many connections: a window within a load, since opening them must not be counted."""
 
+import resource
 import time
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ def measure_crowd(proxy: Started, case: Case, upstreams: Upstreams, cores: Cores
     wrk counts from its start. So the requests of the window are counted by the upstreams: each reaches one of them.
     p50, p99 and errors are of the whole load.
     """
+    _check_descriptors(case.connections + case.connections // 4)
     with wrk_running(cores.load, proxy.port, case) as wrk:
         _wait_until_open(wrk, proxy, case.connections)
         _wait_until_served(wrk, upstreams, case.connections)
@@ -47,6 +49,13 @@ def measure_crowd(proxy: Started, case: Case, upstreams: Upstreams, cores: Cores
         load=Load(requests, requests / (last.at - first.at), load.p50, load.p99, load.errors),
         agent_share=agent / requests,
     )
+
+
+def _check_descriptors(needed: int) -> None:
+    """wrk and the proxies inherit this limit."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < needed:
+        raise BenchError(f"{allowed} open files are allowed and {needed} are needed: raise ulimit -Hn")
 
 
 def _wait_until_open(wrk: Wrk, proxy: Started, connections: int) -> None:

@@ -42,7 +42,7 @@ _LIBRARIES = (
 """What a file's path holds, the first that fits: extensions of Python lie in a directory of that name."""
 _CPYTHON = (
     (re.compile(r"_PyEval_|_PyFrame_|_PyFunction_"), "CPython: plain Python"),
-    (re.compile(r"(?i).*(alloc|free|gc_|_gc_|subtype_clear)"), "CPython: memory"),
+    (re.compile(r"(?i).*(alloc|free|gc_|visit_|traverse|subtype_clear)"), "CPython: memory"),
     (re.compile(r"(?i).*(lookup|dict|getattr|setattr|descr)"), "CPython: attributes, dicts"),
     (re.compile(r"(?i).*(call|method|getargs|parsestack)"), "CPython: calls"),
     (re.compile(r"(?i).*(bytes|unicode|ascii|list|tuple|set|long|float|buffer|memory|hash)"), "CPython: values"),
