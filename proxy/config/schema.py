@@ -134,7 +134,7 @@ class Limits(Section):
     """How long a client's connection may rest between requests."""
     max_requests: Whole = Field(default=10_000, ge=0, le=1_000_000_000)
     """Requests on one connection; the last answer closes it. 0: no limit."""
-    max_connections: Whole = Field(default=20_000, ge=1, le=1_000_000)
+    max_connections: Whole = Field(default=10_000, ge=1, le=1_000_000)
     """Client connections of one worker; beyond it 503."""
     max_connections_per_address: Whole = Field(default=2_000, ge=0, le=1_000_000)
     """Client connections of one worker from one address other than trusted proxies; beyond it 503. 0: no limit."""

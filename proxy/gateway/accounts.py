@@ -63,10 +63,10 @@ class Accounts(Taker):
         self._shared.counters.missed[(self._route.name, why)] += 1
 
     def _count_outcome(self, way: Way, duration: float, *, failed: bool, error: Failure | None) -> None:
-        """What an arm did. On a rollout it is evidence, unless nobody drew it."""
+        """What an arm did. On a rollout it is evidence, unless nobody drew it, or there was no room to ask the arm."""
         way.tally.open -= 1
         rollout = self._rollout
-        if rollout is None or self._reason is Reason.OVERRIDE:
+        if rollout is None or self._reason is Reason.OVERRIDE or error is Failure.OVERLOAD:
             return
         limit = rollout.slower_than
         way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)

@@ -234,7 +234,7 @@ async def serve(options: argparse.Namespace) -> None:
     # What lives from now on to the end need not be looked at by every collection.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(100_000, 20, 100)
     life.say_ready(options.ready_fd)
     await stop.wait()
     await worker.drain(options.patience)

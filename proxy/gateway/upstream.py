@@ -4,6 +4,7 @@ There is no timer per request: each connection has a deadline, and the worker's 
 """
 
 import asyncio
+import errno
 import random
 import ssl
 from collections import deque
@@ -34,6 +35,8 @@ _LONGEST_PAUSE: Final = 5.0
 _MOST_DOUBLINGS: Final = 10
 """More make no longer pause, and some thousand would make a number that no float can hold."""
 _SAVED_RETRIES: Final = 10
+_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+"""What is lacking on our side when a dial fails so: no upstream is to be blamed for it."""
 _NO_LIMIT: Final = 1 << 62
 _FOREVER: Final = float("inf")
 _LAST_WORD: Final = 5.0
@@ -50,8 +53,8 @@ class Upstream(Pool):
     """
 
     __slots__ = (
-        "_context", "_failures", "_failures_until", "_tokens", "active", "backs_off", "base_path", "dialling",
-        "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
+        "_context", "_failures", "_failures_until", "_letting_in", "_tokens", "active", "backs_off", "base_path",
+        "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +68,7 @@ class Upstream(Pool):
         self.max_inflight = spec.max_inflight or _NO_LIMIT
         self.waiting: deque[tuple[float, Taker, bool]] = deque()
         self.healthy = True
+        self._letting_in = False
         self.retries = spec.retry.attempts
         self.idle: list[Connection] = []
         self.active: set[Connection] = set()
@@ -117,6 +121,7 @@ class Upstream(Pool):
 
     def _next_in_turn(self) -> None:
         """Let those in who waited, as far as there is room."""
+        self._letting_in = False
         while self.waiting and not self.full:
             _, taker, fresh = self.waiting.popleft()
             if taker.wanted():
@@ -130,6 +135,9 @@ class Upstream(Pool):
                 await self._connected(connection)
         except (OSError, TimeoutError, ValueError) as error:  # ValueError: a name that is no host's
             what = _reason(error) if isinstance(error, OSError) else "not a host's name"
+            if isinstance(error, OSError) and error.errno in _OURS:
+                _lose(taker, OverloadError(f"upstream {spec.name}: no connection can be made from here: {what}"))
+                return
             self._failed(what)
             _fail(taker, spec.name, what)
             return
@@ -200,7 +208,8 @@ class Upstream(Pool):
 
     def _room(self) -> None:
         """Something is no longer under way. Who waited is let in by the loop: not from within another's end."""
-        if self.waiting:
+        if self.waiting and not self._letting_in:
+            self._letting_in = True
             asyncio.get_running_loop().call_soon(self._next_in_turn)
 
     def retire(self) -> None:

@@ -217,7 +217,7 @@ class LimitsSpec:
     min_body_rate: int = 240  # bytes a second, once body_timeout has passed; 0: none
     idle_timeout: float = 75.0
     max_requests: int = 10_000  # on one connection; 0: no limit
-    max_connections: int = 20_000
+    max_connections: int = 10_000
     max_connections_per_address: int = 2_000  # 0: no limit
 
 

@@ -1,6 +1,8 @@
 """Requests in flight at an upstream are bounded, and so are those that wait for their turn."""
 
 import asyncio
+import os
+import resource
 
 import pytest
 
@@ -142,3 +144,21 @@ async def test_a_body_waits_with_its_request(world: World, size: int) -> None:
         await until(lambda: len(gate.held) == 2)
         gate.open()
     assert (first.result().body, len(second.result().body)) == (b"{}", size)
+
+
+async def test_what_is_lacking_here_is_not_the_agents_fault(world: World) -> None:
+    """No descriptor is left for one more connection: legacy, which has one, is asked, and no breaker trips."""
+    world.use(weight=100_000)
+    async with world.client() as client:
+        assert (await client.ask(target="/plain")).status == 200
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            said = [await client.ask(X_User_Id="u") for _ in range(12)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert [each["x-crossfade-arm"] for each in said] == ["legacy"] * 12
+        assert world.counts("fallbacks_total") == {("refunds", "overload"): 12}
+        assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "failed")] == 0
+        assert (await client.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
