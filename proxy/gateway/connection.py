@@ -233,8 +233,8 @@ class Connection(Writer):
         try:
             self._look_at(data)
             self._parser.feed_data(data)
-        except ValueError as error:
-            self.fail(ResetError(f"upstream {self.upstream.spec.name}: not HTTP: {error}"))
+        except ValueError as fault:  # a name of its own: compiled, one name has one type
+            self.fail(ResetError(f"upstream {self.upstream.spec.name}: not HTTP: {fault}"))
             return
         except httptools.HttpParserUpgrade as upgrade:
             self._switch(data[upgrade.args[0] :])

@@ -328,8 +328,8 @@ class RequestReader:
     def _check_chunks(self, place: int) -> int:
         try:
             return self._chunks.check(self._raw, place)
-        except TooLongError as error:
-            raise HeadersTooLargeError(str(error)) from None
+        except TooLongError as too_long:  # names of their own: compiled, one name has one type
+            raise HeadersTooLargeError(str(too_long)) from None
         except ValueError as error:
             raise ClientError(str(error)) from None
 
