@@ -48,45 +48,10 @@ class RequestReader:
     HTTP; it is `held` until that is known."""
 
     __slots__ = (
-        "_begun",
-        "_chunks",
-        "_chunks_end",
-        "_coding",
-        "_connection",
-        "_expect",
-        "_forwarded",
-        "_given",
-        "_hosts",
-        "_kept",
-        "_kinds",
-        "_length",
-        "_lines",
-        "_noted",
-        "_other",
-        "_other_size",
-        "_ours",
-        "_override",
-        "_parser",
-        "_parsing",
-        "_peer",
-        "_place",
-        "_raw",
-        "_request_id",
-        "_resuming",
-        "_secure",
-        "_shared",
-        "_table",
-        "_target",
-        "_trace",
-        "_trusted",
-        "_unread",
-        "_upgrade",
-        "broken",
-        "held",
-        "in_head",
-        "offered",
-        "refusal",
-        "requests",
+        "_begun", "_chunks", "_chunks_end", "_coding", "_connection", "_expect", "_forwarded", "_given", "_hosts",
+        "_kept", "_kinds", "_length", "_lines", "_noted", "_other", "_other_size", "_ours", "_override", "_parser",
+        "_parsing", "_peer", "_place", "_raw", "_request_id", "_resuming", "_secure", "_shared", "_table", "_target",
+        "_trace", "_trusted", "_unread", "_upgrade", "broken", "held", "in_head", "offered", "refusal", "requests",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, peer: bytes, *, secure: bool = False, subject: bytes = b"") -> None:
@@ -125,7 +90,7 @@ class RequestReader:
         parsing = self._parsing
         self._raw, self._place, self._begun = data, 0, self.in_head
         if self.in_head:
-            self._raw = self._kept + data
+            self._raw, self._kept = self._kept + data, b""
         elif parsing is not None:
             self._place = self._end_of(parsing)
         while data and not self._refused():

@@ -295,3 +295,28 @@ async def test_answers(world: World, data: st.DataObject) -> None:
     first = await heard()
     pieces = cut(said, data.draw(st.lists(st.floats(0, 1), max_size=8)))
     assert await heard() == first
+
+
+@given(st.data())
+@USUAL
+async def test_a_malformed_chunk_is_never_part_of_a_whole_answer(world: World, data: st.DataObject) -> None:
+    """What of it came before may have gone on to the client; then the client's connection is cut."""
+    pieces = cut(data.draw(st.sampled_from([*bad_answers.CHUNKS.values()])), data.draw(places()))
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.0005)
+        await reader.read()
+
+    world.human.handler = handler
+    async with world.client() as client:
+        client.send(request("GET", "/plain", b""))
+        while (head := await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 103 "):
+            pass
+        if head.startswith(b"HTTP/1.1 200 "):
+            assert not (await bad_answers.rest_of(client.reader)).endswith(b"0\r\n\r\n")
+        else:
+            assert head.startswith(b"HTTP/1.1 502 ")
+    assert not world.worker.shared.table.upstreams["human"].idle

@@ -32,6 +32,31 @@ def test_of_a_request(name: bytes, kind: int) -> None:
     assert names.kinds[name] == kind
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (b"X_Any", headers.PASS),
+        (b"x_key", headers.NOTE),
+        (b"X_User_Id", headers.DROP),
+        (b"Content_Length", headers.DROP),
+        (b"Transfer_Encoding", headers.DROP),
+        (b"X_Forwarded_For", headers.DROP),
+        (b"X_Crossfade_Mode", headers.DROP),
+        (b"X-Crossfade_Mode", headers.DROP),
+    ],
+)
+def test_of_a_request_where_underscores_may_pass(name: bytes, kind: int) -> None:
+    """But for one that many origins would take for a name that means something."""
+    assert request_names(frozenset({b"x-user-id", b"x_key"}), underscores=True).classify(name) == kind
+
+
+def test_an_answers_underscores_pass_but_for_ours() -> None:
+    names = answer_names(frozenset({b"x-crossfade-escalate"}))
+    assert names.classify(b"X_Any") == headers.PASS
+    for name in (b"X_Crossfade_Arm", b"X_Crossfade_Escalate", b"Content_Length"):
+        assert names.classify(name) == headers.DROP
+
+
 def test_an_answers_own_words_stay_with_us() -> None:
     names = answer_names(frozenset({b"x-crossfade-escalate"}))
     assert names.classify(b"X-Crossfade-Escalate") == headers.NOTE
