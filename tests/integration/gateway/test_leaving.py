@@ -79,7 +79,7 @@ async def test_a_quick_answer_comes_without_a_question(world: World) -> None:
 
 
 async def test_the_end_of_its_side_may_come_just_with_the_answer(world: World) -> None:
-    """The gateway has answered, what it wrote leaves at the end of the loop's turn, and in that turn the end is read."""
+    """What the gateway wrote leaves at the end of the loop's turn, and in that turn the client's end is read."""
     world.human_extra = {"max_inflight": 1, "max_queue": 0}
     world.use()
     async with world.client() as other:

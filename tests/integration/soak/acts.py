@@ -62,8 +62,11 @@ BAD: Final = (
     Act("unavailable", 503, Failure.SERVER_ERROR, once=True, weight=3),
 )
 ESCALATE: Final = Act("escalate", 200, Failure.ESCALATION)
+STRAY: Final = Act("stray")
+"""Bytes that come behind a whole answer, too late. Whoever is next on the connection could take them for its answer,
+and no gateway can tell: so never where several clients are at work."""
 
-ACTS: Final = {act.name: act for act in (*GOOD, *BAD, ESCALATE)}
+ACTS: Final = {act.name: act for act in (*GOOD, *BAD, ESCALATE, STRAY)}
 BODILESS: Final = frozenset({"no_content", "not_modified"})
 LARGE: Final = 200_000
 SMALL: Final = 40

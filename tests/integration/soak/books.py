@@ -37,6 +37,10 @@ class Values:
                 found[row[0] if len(row) == 1 else row] += int(value)
         return found
 
+    def seconds(self, name: str) -> float:
+        """What a histogram's durations add up to."""
+        return sum(value for sample, _, value in self._samples if sample == f"{name}_sum")
+
     def total(self, name: str, **fixed: str) -> int:
         return self.by(name, **fixed).total()
 
@@ -47,7 +51,9 @@ class Books:
     def __init__(self, ledger: Ledger, human: FaultyUpstream, agent: FaultyUpstream, renewed: int) -> None:
         self._ledger, self._human, self._agent, self._renewed = ledger, human, agent, renewed
         self._left = [each for each in ledger.outcomes if each.answer is None and not each.cut]
-        self._raced = sum(seen.act.open_end for log in (human.log, agent.log) for tries in log.values() for seen in tries)
+        self._raced = sum(
+            seen.act.open_end for log in (human.log, agent.log) for tries in log.values() for seen in tries
+        )
 
     def faults(self, values: Values, totals: dict[str, Any]) -> list[str]:
         """What does not add up, one line each. `totals` is the stage's evidence."""

@@ -14,7 +14,9 @@ from tests.integration.soak.plan import Ask, Visit
 PATIENCE: Final = 15.0
 """Seconds for an answer: more than all time-outs together."""
 FRAMES: Final = (b"hello", b"\x81\x85\x00\x00\x00\x00", bytes(70_000), b"bye")
-MALFORMED: Final = b"POST /refunds HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+MALFORMED: Final = (
+    b"POST /refunds HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+)
 
 
 @dataclass(slots=True)
@@ -179,7 +181,9 @@ class Visitor:
     async def _message(self, *, silent: bool) -> Message:
         head = await self._reader.readuntil(b"\r\n\r\n")
         start, *lines = head[:-4].decode("latin-1").split("\r\n")
-        message = Message(start, [(name.lower(), value.strip()) for name, _, value in (x.partition(":") for x in lines)])
+        message = Message(
+            start, [(name.lower(), value.strip()) for name, _, value in (x.partition(":") for x in lines)]
+        )
         if silent or message.status < 200 or message.status in (204, 304):
             return message
         if message["transfer-encoding"] is not None:
