@@ -111,13 +111,14 @@ class Pool:
 class Connection(Writer):
     """`deadline` is when the sweep ends it, `ends` when it does so whatever happens (monotonic seconds). `pooled`: it
     has waited in the pool. Of the answer under way a taker finds `status`, `lines`, `noted` and `length` here (empty
-    where Content-Length was not said). `tunnel` is where its bytes go once it has changed its protocol."""
+    where Content-Length was not said), and `now`, the time of the read that is being handled. `tunnel` is where its
+    bytes go once it has changed its protocol."""
 
     __slots__ = (
         "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_head_done",
         "_held", "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
         "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
-        "head_only", "length", "lines", "noted", "pooled", "status", "taker", "tunnel", "upstream",
+        "head_only", "length", "lines", "noted", "now", "pooled", "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
 
     def __init__(self, upstream: Pool) -> None:
@@ -126,6 +127,7 @@ class Connection(Writer):
         self.taker: Taker | None = None
         self.closing = False
         self.deadline = self.ends = _FOREVER
+        self.now = 0.0
         self.tunnel: Tunnel | None = None
         self._names = upstream.names
         self._kinds = upstream.names.kinds
@@ -154,8 +156,7 @@ class Connection(Writer):
         self._old = False
         self._chunks = None
         self.head_only = head_only
-        now = monotonic()
-        self._sent_at = now
+        self.now = self._sent_at = now = monotonic()
         self.deadline = now + self.upstream.response_timeout if complete else _FOREVER
         self.ends = now + self.upstream.total_timeout
         for piece in pieces:
@@ -213,6 +214,7 @@ class Connection(Writer):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
+        self.now = monotonic()
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
         if self.upstream.spec.tls is not None:
             tls.hold_ends(transport)
@@ -230,6 +232,7 @@ class Connection(Writer):
             self._drop_idle()
             return
         self._seen = True
+        self.now = now = monotonic()
         try:
             self._look_at(data)
             self._parser.feed_data(data)
@@ -247,7 +250,7 @@ class Connection(Writer):
         if self._done:
             self._finish()
         elif self._head_done:
-            self.deadline = monotonic() + self.upstream.idle_timeout
+            self.deadline = now + self.upstream.idle_timeout
             if self.taker is not None:
                 self.taker.flush()
             elif self._fed > _MAX_UNWANTED:
@@ -401,7 +404,7 @@ class Connection(Writer):
             raise ValueError("its head is too large")
         self._head_done = True
         upstream = self.upstream
-        upstream.durations.append(monotonic() - self._sent_at)
+        upstream.durations.append(self.now - self._sent_at)
         if self._chunked and not self.bodiless:
             self._check_chunks()
         self._raw = b""

@@ -177,7 +177,7 @@ class Downstream(Client):
             self._release(_HOLD_QUEUE)
 
     def _start(self, request: Request) -> None:
-        if self._awaited != _BODY:
+        if not request.complete and self._awaited != _BODY:
             self._body_since = monotonic()
         self._awaited = _IDLE
         self._await_body(request)

@@ -119,8 +119,6 @@ class Exchange(Accounts):
     def _serve(self, way: Way) -> None:
         self._way = way
         way.tally.open += 1
-        self._sent_at = monotonic()
-        self._first_byte = 0.0
         upstream = way.upstream
         if upstream.retries:
             upstream.earn_retry()
@@ -251,8 +249,8 @@ class Exchange(Accounts):
         reply.head(request, connection, arm, draining=self._shared.draining)
 
     def body(self, data: bytes) -> None:
-        if not self._first_byte:
-            self._first_byte = monotonic() - self._sent_at
+        if not self._first_byte and self._connection is not None:
+            self._first_byte = self._connection.now - self._sent_at
         if self._notes is not None:
             self._notes.body(data)
         self._reply.body(data)
@@ -378,6 +376,8 @@ class Exchange(Accounts):
             self._notes.escalation = (escalation.decode(), reason)
         self._tries = 0
         self._stale = False
+        self._sent_at = monotonic()
+        self._first_byte = 0.0
         self._serve(rollout.fallback)
 
     # --- the protocol changes

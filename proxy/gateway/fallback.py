@@ -86,7 +86,7 @@ class PartialAnswer(Taker):
 
     def body(self, data: bytes) -> None:
         if not self._first_byte:
-            self._first_byte = monotonic() - self._sent_at
+            self._first_byte = self._connection.now - self._sent_at
         self._excerpt.add(data)
 
     def flush(self) -> None:

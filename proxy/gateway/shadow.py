@@ -67,8 +67,8 @@ class ShadowCopy(Taker):
         pass  # nobody to pass it on to
 
     def body(self, data: bytes) -> None:
-        if not self._first_byte:
-            self._first_byte = monotonic() - self._sent_at
+        if not self._first_byte and self._connection is not None:
+            self._first_byte = self._connection.now - self._sent_at
         if self._excerpt is not None:
             self._excerpt.add(data)
 

@@ -193,7 +193,7 @@ class Upstream(Pool):
         self._room()
         connection.taker = None
         if keep and not self.retired and len(self.idle) < self.max_idle and not connection.closing:
-            connection.deadline = monotonic() + self.keep_alive_timeout
+            connection.deadline = connection.now + self.keep_alive_timeout
             connection.ends = _FOREVER
             connection.pooled = True
             self.idle.append(connection)
