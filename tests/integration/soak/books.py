@@ -166,12 +166,21 @@ class Books:
                 yield f"{name} began {heads} answers, {shown} were measured"
 
     def _evidence(self, values: Values, totals: dict[str, Any]) -> Iterator[str]:
-        legacy = values.total("requests_total", route="refunds", arm="legacy")
-        agent = values.total("requests_total", route="refunds", mode="canary") + values.total("fallbacks_total")
-        agent += sum(values.total("shadow_total", fate=fate) for fate in ("mirrored", "timed_out", "failed"))
-        found = totals["legacy"]["requests"], totals["agent"]["requests"]
-        if found != (legacy, agent):
-            yield f"evidence of {found} requests, there were {(legacy, agent)}"
+        """All that an arm did, but not what there was no room for."""
+        no_room: Counter[str] = values.by("requests_total", "arm", route="refunds", code="503")
+        for each in self._begun("refunds"):
+            answer = each.answer
+            if answer is not None and answer.status == 503 and answer["x-number"] is not None:
+                no_room[answer["x-crossfade-arm"] or ""] -= 1
+        no_room["agent"] += values.total("fallbacks_total", reason="overload")
+        no_room["agent"] -= values.total("requests_total", mode="shadow", code="503")
+        did = values.by("requests_total", "arm", route="refunds")
+        did["agent"] += values.total("fallbacks_total") - values.total("requests_total", mode="shadow")
+        did["agent"] += sum(values.total("shadow_total", fate=fate) for fate in ("mirrored", "timed_out", "failed"))
+        for arm in ("legacy", "agent"):
+            found, expected = totals[arm]["requests"], did[arm] - no_room[arm]
+            if not 0 <= found - expected <= len(self._left):  # who left before a 503 does not know whose it was
+                yield f"{arm}: evidence of {found} requests, there were {expected}"
 
     def faults_of_pairs(self, values: Values, pairs: list[dict[str, Any]]) -> Iterator[str]:
         """The same of all pairs in the store, once the rest adds up."""
