@@ -28,10 +28,12 @@ _SMALL_BODY: Final = 64 << 10
 _LINGER: Final = 5.0
 _LAST_WORD: Final = 1.0
 """Seconds between two looks whether a client has taken the end of its TLS."""
-_FIRST_WORDS: Final = 0.5
-"""Seconds that a client has to begin its first request in where we are draining."""
-_PROBE: Final = (1.0, 15.0)
-"""Seconds until a client that ended its side is asked whether it is there still, and between two such questions."""
+_LAST_CALL: Final = 0.5
+"""Seconds that a client has to begin one more request in where we are draining."""
+_ASK: Final = 1.0
+"""Seconds until a client that ended its side is asked whether it is there still, and until its answer is looked at."""
+_ASK_AGAIN: Final = 15.0
+"""Seconds between two such questions."""
 _FOREVER: Final = float("inf")
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
@@ -111,7 +113,7 @@ class Downstream(Client):
             return False  # nothing to answer, or a request that can never become whole
         self._half_closed = True
         if not self._stalled:
-            self.deadline = monotonic() + _PROBE[0]
+            self.deadline = monotonic() + _ASK
         return True
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -197,7 +199,7 @@ class Downstream(Client):
         """The next piece of a body has its time, and all of them together theirs: once `body_timeout` has passed, the
         average must not fall below `min_body_rate`. Once the body is whole nothing is awaited of the client."""
         if request.complete:
-            self.deadline = monotonic() + _PROBE[0] if self._half_closed else _FOREVER
+            self.deadline = monotonic() + _ASK if self._half_closed else _FOREVER
             return
         limits = self._shared.table.limits
         self.deadline = monotonic() + limits.body_timeout
@@ -311,17 +313,13 @@ class Downstream(Client):
         self.transport.close()
 
     def drain(self) -> None:
-        """No request is served after the one under way. A client that has only just connected may still ask one: it
-        was let in, and would take a close for a failure (between requests it has to expect one: RFC 9112, 9.3.1)."""
+        """No request is served after the one under way, or the one that comes next. A client that rests may have sent it
+        already: to close at once would leave it to guess what became of a request that must not be sent twice."""
         reader = self._reader
         if self.closing or self._lingering or self._tunnel is not None or self.active is not None:
             return
-        if reader.requests or reader.in_head:
-            return
-        if self._served:
-            self.close()
-        else:
-            self.deadline = min(self.deadline, monotonic() + _FIRST_WORDS)
+        if not reader.requests and not reader.in_head:
+            self.deadline = min(self.deadline, monotonic() + _LAST_CALL)
 
     def abort(self) -> None:
         """At once. To HTTP/1.0 an answer's end may be the connection's: only a reset says that it is not whole."""
@@ -360,10 +358,10 @@ class Downstream(Client):
             self.abort()
         elif self._asked or active is None or not active.silent or active.request.old:
             self._asked = False
-            self.deadline = now + _PROBE[1]
+            self.deadline = now + _ASK_AGAIN
         else:
             self._asked = True
-            self.deadline = now + _PROBE[0]
+            self.deadline = now + _ASK
             self.write(CONTINUE)
 
     def _sweep_unread(self, now: float) -> None:
