@@ -236,8 +236,8 @@ class Downstream(Client):
         """The active request has been answered."""
         exchange, self.active = self.active, None
         reader = self._reader
-        if reader.offered:
-            reader.go_on()
+        if reader.offered and not reader.requests:
+            reader.go_on()  # it was the last one that offered, and its protocol stays
         if exchange is not None and not exchange.request.complete:
             self._linger()
         elif not keep_alive or self._shared.draining:
@@ -262,17 +262,17 @@ class Downstream(Client):
         self.active = None
         self._tunnel = tunnel
         self.deadline = _FOREVER
+        if self._held:
+            self._held = 0
+            self.transport.resume_reading()  # first: what was held may fill the other side
         reader = self._reader
         held, reader.held = reader.held, b""
         if held:
             tunnel.carry(held, self)
-        if self._held:
-            self._held = 0
-            self.transport.resume_reading()
         if self._stalled:
             tunnel.hold(True, self)
-        if self._half_closed:
-            tunnel.end_of(self)
+        if self._half_closed and not tunnel.end_of(self):
+            self.transport.close()
 
     def _next(self) -> None:
         self._due = False

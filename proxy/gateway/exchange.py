@@ -173,9 +173,10 @@ class Exchange(Accounts):
             pieces.append(b"\r\n")
         if request.size <= _JOIN:
             pieces = [b"".join(pieces)]
+        if not request.complete:
+            self._client.hold_request(False)  # first: what is sent now may be more than the upstream can take
         connection.send(pieces, head_only=request.method == b"HEAD", complete=request.complete, upgrade=request.upgrade)
         if not request.complete:
-            self._client.hold_request(False)
             self._bound_body()
 
     def wanted(self) -> bool:

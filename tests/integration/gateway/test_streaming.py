@@ -2,6 +2,7 @@
 
 import asyncio
 
+from proxy.model.snapshot import BUCKETS, FallbackSpec
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import answer
 
@@ -42,6 +43,30 @@ async def test_an_upload_to_a_slow_upstream_holds_the_client(world: World) -> No
             await uploading
         assert (await client.read()).body == b"took it all"
     assert taken == BIG
+
+
+async def test_an_upload_that_falls_back_to_a_slow_legacy_holds_the_client(world: World) -> None:
+    """What has come already is more than legacy can take at once."""
+    world.use(weight=BUCKETS, fallback=FallbackSpec(max_body=BIG))
+    asked = asyncio.Event()
+
+    async def fails(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4 * ROOM)
+        writer.transport.abort()
+
+    async def takes_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await asyncio.sleep(60)
+
+    world.agent.handler, world.human.handler = fails, takes_nothing
+    async with world.client() as client:
+        client.send(b"POST /refunds HTTP/1.1\r\nHost: a\r\nX-User-Id: u\r\nContent-Length: %d\r\n\r\n" % BIG)
+        client.send(bytes(4 * ROOM))
+        async with asyncio.timeout(10):
+            await asked.wait()
+        [downstream] = world.worker.clients
+        assert not downstream.transport.is_reading()
 
 
 async def test_a_download_to_a_slow_client_holds_the_upstream(world: World) -> None:

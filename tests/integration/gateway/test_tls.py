@@ -376,6 +376,34 @@ async def test_a_tunnel_of_tls_ends_with_either_side(world: World, authority: Au
         await until(lambda: not world.worker.clients)
 
 
+async def test_a_client_that_ended_its_side_before_the_switch_ends_a_tunnel_of_tls(
+    world: World, authority: Authority
+) -> None:
+    """TLS knows no half of an end."""
+    ended, release = asyncio.Event(), asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        world.human.note(await read_message(reader) or Message("", []))
+        await release.wait()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert await reader.read() == b""
+        ended.set()
+
+    world.human.handler = handler
+    await speak_tls(world.human, authority.upstream())
+    world.human_extra = {"tls": authority.trusts()}
+    world.use()
+    async with world.client() as client:
+        client.send(request("GET", "/plain", b"", connection="upgrade", upgrade="websocket"))
+        client.writer.write_eof()
+        await world.human.wait_for(1)
+        [downstream] = world.worker.clients
+        await until(lambda: downstream._half_closed)
+        release.set()
+        await until(ended.is_set)
+        await until(lambda: not world.worker.shared.tunnels and not world.worker.clients)
+
+
 # --- to upstreams
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.model.snapshot import BUCKETS
 from tests.integration.gateway.conftest import RECORD_ALL, SHADOW_ALL, TIMEOUTS, World, until
-from tests.integration.gateway.peers import Client, answer, read_message, request
+from tests.integration.gateway.peers import Client, Message, answer, read_message, request
 
 ASK = (
     b"GET /refunds/live HTTP/1.1\r\nHost: a\r\nX-User-Id: u\r\nConnection: keep-alive, Upgrade\r\n"
@@ -87,6 +87,25 @@ async def test_bytes_that_came_too_early_pass_intact_both_ways(world: World) -> 
         assert await client.reader.readexactly(11) == b"first words"
         expected = b"\x00early\xff GET / HTTP/1.1\r\nHost: evil\r\n\r\n"
         assert await client.reader.readexactly(len(expected)) == expected
+
+
+async def test_a_request_before_it_is_answered_and_what_came_behind_it_stays_its_own(world: World) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (asked := await read_message(reader)) is not None:
+            if asked["upgrade"] is None:
+                writer.write(answer(b"first"))
+                continue
+            writer.write(SWITCH)
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+
+    world.human.handler = handler
+    early = b"\x00early\xff GET / HTTP/1.1\r\nHost: evil\r\n\r\n"
+    async with world.client() as client:
+        client.send(request("GET", "/plain", b"") + ASK + early)
+        assert (await client.read()).body == b"first"
+        assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert await client.reader.readexactly(len(early)) == early
 
 
 async def test_an_answer_other_than_101_is_an_answer_and_http_goes_on(world: World) -> None:
@@ -194,6 +213,30 @@ async def test_neither_side_is_read_faster_than_the_other_takes(world: World) ->
         await until(lambda: not downstream.transport.is_reading())
         release.set()
         assert await client.reader.readexactly(8) == b"%d" % (30 << 20)
+
+
+async def test_what_came_too_early_can_fill_the_upstream_too(world: World) -> None:
+    """The client is held until the upstream has taken it, as later on."""
+    release = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        world.human.note(Message("", []))
+        await release.wait()
+        writer.write(SWITCH)
+        await asyncio.sleep(60)
+
+    world.human.handler = handler
+    async with world.client() as client:
+        client.send(ASK[:20])
+        await until(lambda: world.worker.clients)
+        [downstream] = world.worker.clients
+        await until(lambda: downstream._reader.in_head)
+        downstream.data_received(ASK[20:] + b"x" * (16 << 20))
+        await world.human.wait_for(1)
+        release.set()
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert not downstream.transport.is_reading()
 
 
 async def test_either_side_takes_the_other_with_it(world: World) -> None:
