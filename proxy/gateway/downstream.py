@@ -313,8 +313,8 @@ class Downstream(Client):
         self.transport.close()
 
     def drain(self) -> None:
-        """No request is served after the one under way, or the one that comes next. A client that rests may have sent it
-        already: to close at once would leave it to guess what became of a request that must not be sent twice."""
+        """No request is served after the one under way or the one that comes next. Who rests may have sent that one
+        already: to close at once would leave them to guess what became of a request that must not be sent twice."""
         reader = self._reader
         if self.closing or self._lingering or self._tunnel is not None or self.active is not None:
             return

@@ -147,7 +147,7 @@ async def test_a_worker_takes_all_descriptors_it_may_and_says_where_they_are_too
     worker = crossfade.child("worker 1")
     assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (192, 192)
     line = await crossfade.line("descriptors_too_few")
-    assert (line["limit"], line["fit"], line["max_connections"]) == (192, 42, 20_000)
+    assert (line["limit"], line["fit"], line["max_connections"]) == (192, 42, 10_000)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(crossfade.port)) for _ in range(50)]
         for client in clients:
