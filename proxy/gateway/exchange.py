@@ -138,7 +138,8 @@ class Exchange(Accounts):
         if size > spec.max_body:
             self._count_fate(rollout, Fate.OVERSIZED)
         elif (
-            len(pending.copies) >= spec.max_pending
+            pending.gone
+            or len(pending.copies) >= spec.max_pending
             or pending.bytes + size > spec.max_pending_bytes
             or rollout.shadow.upstream.full
         ):

@@ -126,7 +126,7 @@ class Worker:
                 self.shared.counters.strays[(upstream.spec.name,)] += upstream.strays
                 upstream.strays = 0
         durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
-        table.retired = [upstream for upstream in table.retired if upstream.busy]
+        table.retired[:] = [upstream for upstream in table.retired if upstream.busy]
         counters, histograms, records = self.shared.counters.drain()
         if durations:
             histograms[measures.UPSTREAM_DURATION.name] = durations

@@ -51,13 +51,15 @@ class Way:
 
 
 class Pending:
-    """The shadow copies under way on one route, and the bytes of their bodies."""
+    """The shadow copies under way on one route, and the bytes of their bodies. `gone`: so is its rollout, and no other
+    copy is begun."""
 
-    __slots__ = ("bytes", "copies")
+    __slots__ = ("bytes", "copies", "gone")
 
     def __init__(self) -> None:
         self.copies: set[Any] = set()
         self.bytes = 0
+        self.gone = False
 
 
 class RolloutEntry:
@@ -120,12 +122,12 @@ class RouteEntry:
 
 
 class Table:
-    """What the worker decides by now. `retired` are upstreams of former tables with something under way yet, `orphans`
-    the copies under way of rollouts that are gone."""
+    """What the worker decides by now. `retired` are upstreams of former tables with something under way yet, a list
+    that goes from table to table; `orphans` the copies under way of rollouts that are gone."""
 
     def __init__(self, snapshot: Snapshot, counters: Counters, turn: Turn, last: "Table | None" = None) -> None:
         self.number = snapshot.number
-        self.retired: list[Upstream] = []
+        self.retired: list[Upstream] = last.retired if last is not None else []
         self.orphans: list[Pending] = []
         self.limits = snapshot.limits
         self.access_log = snapshot.access_log
@@ -150,15 +152,15 @@ class Table:
     def retire(self, successor: "Table") -> None:
         """Let go of what the next table does not use; it sees to the end of what is under way there."""
         kept = set(map(id, successor.upstreams.values()))
-        for upstream in (*self.upstreams.values(), *self.retired):
+        for upstream in self.upstreams.values():
             if id(upstream) not in kept:
-                upstream.retire()
-                if upstream.busy or upstream.durations:
-                    successor.retired.append(upstream)
+                upstream.retire(self.retired)
+        successor.retired[:] = [upstream for upstream in self.retired if upstream.busy or upstream.durations]
         inherited = {id(rollout.pending) for _, rollout in successor.rollouts()}
-        successor.orphans = [
-            pending for pending in self.pendings() if pending.copies and id(pending) not in inherited
-        ]  # fmt: skip
+        gone = [pending for pending in self.pendings() if id(pending) not in inherited]
+        for pending in gone:
+            pending.gone = True
+        successor.orphans = [pending for pending in gone if pending.copies]
 
     def pendings(self) -> list[Pending]:
         """The copies under way of every rollout, also of those that are gone."""

@@ -53,8 +53,8 @@ class Upstream(Pool):
     """
 
     __slots__ = (
-        "_context", "_failures", "_failures_until", "_letting_in", "_tokens", "active", "backs_off", "base_path",
-        "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
+        "_among", "_context", "_failures", "_failures_until", "_letting_in", "_tokens", "active", "backs_off",
+        "base_path", "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Upstream(Pool):
         self.active: set[Connection] = set()
         self.dialling = 0
         self.retired = False
+        self._among: list[Upstream] = []
         self._failures = 0
         self._failures_until = 0.0
         self._tokens = float(_SAVED_RETRIES)
@@ -109,6 +110,8 @@ class Upstream(Pool):
 
     def dial(self, taker: Taker) -> None:
         """A new connection for the taker, without a look at health, limits and back-off."""
+        if self.retired and self not in self._among:
+            self._among.append(self)  # by a request of before: somebody has to look at its deadlines
         self.dialling += 1
         spawn(self._dial(taker), name=f"dial {self.spec.name}")
 
@@ -212,9 +215,12 @@ class Upstream(Pool):
             self._letting_in = True
             asyncio.get_running_loop().call_soon(self._next_in_turn)
 
-    def retire(self) -> None:
-        """No longer in the configuration: idle connections close now, active ones when their answer has ended."""
+    def retire(self, among: "list[Upstream]") -> None:
+        """No longer in the configuration: idle connections close now, active ones when their answer has ended. `among`
+        are those like it that are looked after, as long as something is under way there."""
         self.retired = True
+        self._among = among
+        among.append(self)
         while self.idle:
             self.idle.pop().close()
 

@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from proxy.model.snapshot import Snapshot
+from proxy.model.snapshot import BUCKETS, Retry, Snapshot
 from tests.integration.gateway.conftest import SHADOW_ALL, World, until
-from tests.integration.gateway.peers import Message, answer, read_message
+from tests.integration.gateway.peers import Message, answer, read_message, request
 
 
 async def hang(_: Message) -> bytes:
@@ -34,6 +34,45 @@ async def test_a_request_to_a_retired_upstream_still_times_out(world: World) -> 
         assert (await client.read()).status == 504
     world.use()
     assert world.worker.shared.table.retired == []
+
+
+async def test_a_request_that_asks_a_retired_upstream_only_then_times_out_too(world: World) -> None:
+    """Nothing was under way at legacy when it was replaced; then the agent fails, and legacy takes over."""
+    world.timeouts = replace(world.timeouts, response=0.3)
+    world.use(weight=BUCKETS)
+    go = asyncio.Event()
+
+    async def fails(_: Message) -> bytes:
+        await go.wait()
+        return answer(b"", 500)
+
+    world.agent.answers, world.human.answers = fails, hang
+    async with world.client() as client:
+        client.send(request(X_User_Id="u"))
+        await world.agent.wait_for(1)
+        world.timeouts = replace(world.timeouts, response=4.0)
+        world.use()
+        world.worker.report()
+        go.set()
+        await world.human.wait_for(1)
+        world.use()
+        assert (await client.read()).status == 504
+    world.worker.report()
+    assert world.worker.shared.table.retired == []
+
+
+async def test_a_retry_after_the_swap_times_out_too(world: World) -> None:
+    world.timeouts = replace(world.timeouts, response=0.3)
+    world.human_extra = {"retry": Retry(attempts=1, on=frozenset({"503"}), backoff=0.2)}
+    world.use()
+    world.human.answers = lambda seen: hang(seen) if len(world.human.seen) > 1 else answer(b"", 503)
+    async with world.client() as client:
+        client.send(request("GET", "/plain", b""))
+        await until(lambda: world.counts("retries_total") == {("human", "503"): 1})
+        world.timeouts = replace(world.timeouts, response=4.0)
+        world.use()
+        world.worker.report()
+        assert (await client.read()).status == 504
 
 
 async def test_what_a_retired_upstream_took_is_still_measured(world: World) -> None:
@@ -91,6 +130,19 @@ async def test_a_copy_of_a_rollout_that_was_taken_away_times_out(world: World) -
     assert (len(rollout.pending.copies), rollout.pending.bytes) == (0, 0)
     outcomes = world.counts("outcomes")
     assert outcomes[("refunds", "v1", "shadow", "1", "agent", "failed")] == 1
+
+
+async def test_no_copy_is_begun_of_a_rollout_that_was_taken_away(world: World) -> None:
+    """Nobody would look at its time any more."""
+    world.use(shadow=SHADOW_ALL)
+    async with world.client() as client:
+        client.send(request("POST", "/refunds", b"x" * 100_000)[:-1])
+        await until(lambda: world.worker.shared.inflight == 1)
+        world.worker.use(without_rollout(world))
+        client.send(b"x")
+        assert (await client.read()).status == 200
+    assert world.fates() == {"dropped": 1}
+    assert world.agent.seen == []
 
 
 async def test_a_breakers_trip_outlives_a_swap_during_the_request(world: World) -> None:
