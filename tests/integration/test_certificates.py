@@ -19,7 +19,7 @@ OK = "config_last_reload_successful"
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Stage]:
     async with stage(tmp_path) as opened:
-        Authority().write(opened.folder)
+        Authority(opened.folder).write()
         tls = f"tls: {{cert_file: {opened.folder}/tls.crt, key_file: {opened.folder}/tls.key}}"
         opened.write(('listen: {address: "127.0.0.1:0"}', f'listen: {{address: "127.0.0.1:0", {tls}}}'))
         yield opened
@@ -76,7 +76,7 @@ async def test_a_renewed_certificate_is_shown_and_open_connections_stay(scene: S
     await door.until_it_shows(scene.folder)
     before = await door.open()
     assert await ask(*before) == b"HTTP/1.1 200 OK"
-    Authority().write(scene.folder)
+    Authority(scene.folder).write()
     await door.until_it_shows(scene.folder)
     assert await ask(*before) == b"HTTP/1.1 200 OK"
     before[1].transport.abort()
@@ -101,5 +101,5 @@ async def test_one_that_cannot_be_used_is_refused_and_the_one_before_goes_on(
     assert await door.certificate() == shown
     assert "hunter2" not in str(crossfade.log)
 
-    Authority().write(scene.folder)
+    Authority(scene.folder).write()
     await door.until_it_shows(scene.folder)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from proxy.telemetry.tasks import spawn, stop
+from tests.certificates import NAME, Authority
 from tests.integration.control_world import PATIENCE, Crossfade, Stage
 from tests.integration.gateway.conftest import until
 from tests.integration.gateway.peers import connect, read_message, request
-from tests.integration.gateway.secure import NAME, Authority
 
 ASK = request("POST", "/refunds/1", x_user="u")
 TICK = 0.2

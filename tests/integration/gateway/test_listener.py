@@ -20,10 +20,10 @@ from proxy.gateway.listener import Listener
 from proxy.gateway.service import Worker
 from proxy.model.errors import ConfigError
 from proxy.model.snapshot import ListenSpec, ListenTls
+from tests.certificates import Authority
 from tests.fakes import FakeClock
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import Client, connect, read_message, request
-from tests.integration.gateway.secure import Authority
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from proxy.gateway import listener
 from proxy.model.snapshot import ListenTls
+from tests.certificates import NAME, Authority
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import Client, connect, request
-from tests.integration.gateway.secure import NAME, Authority
 
 TRUSTED = ("127.0.0.0/8",)
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n"

@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.model.snapshot import ListenTls, UpstreamTls
+from tests.certificates import Authority
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import Client, Message, ScriptedUpstream, answer, connect, read_message, request
-from tests.integration.gateway.secure import Authority
 
 BIG = 3 << 20
 
@@ -143,7 +143,7 @@ async def test_a_handshake_that_does_not_come_is_ended_in_time(world: World, aut
 
 
 async def test_a_client_must_show_a_certificate_where_it_is_required(world: World, authority: Authority) -> None:
-    ours, theirs = authority, Authority(authority.directory)
+    ours, theirs = authority, Authority(authority.folder)
     listen(world, ours.listen("required", by=theirs))
     await refused(world, ours.client())
     await refused(world, ours.client(shows=ours.files("someone", common_name="someone")))
@@ -158,7 +158,7 @@ async def test_a_client_must_show_a_certificate_where_it_is_required(world: Worl
 
 
 async def test_a_client_may_show_a_certificate_where_it_is_optional(world: World, authority: Authority) -> None:
-    ours, theirs = authority, Authority(authority.directory)
+    ours, theirs = authority, Authority(authority.folder)
     listen(world, ours.listen("optional", by=theirs))
     await refused(world, ours.client(shows=ours.files("someone", common_name="someone")))
     for context, subject in (
@@ -427,7 +427,7 @@ async def test_an_upstream_of_our_own_authority_is_served_and_its_connections_ar
 
 async def test_an_upstream_of_an_unknown_authority_is_not_believed(world: World, authority: Authority) -> None:
     await speak_tls(world.human, authority.upstream())
-    for tls in (UpstreamTls(), Authority(authority.directory).trusts()):
+    for tls in (UpstreamTls(), Authority(authority.folder).trusts()):
         world.human_extra = {"tls": tls}
         world.use()
         with capture_logs() as logs:
@@ -531,7 +531,7 @@ async def test_tls_files_that_cannot_be_used_leave_the_upstream_as_it_was(world:
 
 
 async def test_tls_files_that_never_could_be_used_fail_that_upstream_alone(world: World, authority: Authority) -> None:
-    world.extra = {"tls": UpstreamTls(ca_file=str(authority.directory / "none.pem"))}
+    world.extra = {"tls": UpstreamTls(ca_file=str(authority.folder / "none.pem"))}
     world.agent.port += 1  # so that it is not the same upstream
     del world.worker.shared.table.upstreams["agent"]
     world.use(weight=100_000)

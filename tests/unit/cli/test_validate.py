@@ -98,7 +98,7 @@ def test_certificates_are_tried(folder: Path) -> None:
         "c.yaml:1: listen.tls.cert_file: tls.crt cannot be read: No such file or directory",
         "c.yaml:1: listen.tls.key_file: tls.key cannot be read: No such file or directory",
     ]
-    Authority().write(folder)
+    Authority(folder).write()
     assert run("-c", "c.yaml").exit_code == 0
     (folder / "tls.key").write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n")
     result = run("-c", "c.yaml")
@@ -106,7 +106,7 @@ def test_certificates_are_tried(folder: Path) -> None:
 
 
 def test_neither_the_secret_of_overrides_nor_a_key_is_printed(folder: Path) -> None:
-    Authority().write(folder)
+    Authority(folder).write()
     tls = "listen: {tls: {cert_file: tls.crt, key_file: tls.key}}\noverride: {secret: '${file:secret}-${TOKEN}-long'}\n"
     (folder / "c.yaml").write_text(tls + SMALL)
     result = run("-c", "c.yaml", "--print")

@@ -59,9 +59,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a certificate, its key and its CA, and another's key."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
-    (authority := Authority()).write(tmp_path)
-    authority.write_ca(tmp_path / "ca.pem")
-    Authority().write(tmp_path / "other")
+    authority = Authority(tmp_path)
+    authority.write()
+    Path(authority.ca_file).rename(tmp_path / "ca.pem")
+    Authority(tmp_path / "other").write()
     (tmp_path / "broken").write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n")
     (tmp_path / "empty").touch()
     return tmp_path

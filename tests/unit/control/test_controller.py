@@ -217,12 +217,12 @@ async def test_a_credential_that_changes_on_disk_reaches_the_workers(store: Stor
 
 
 async def test_a_renewed_certificate_is_a_new_snapshot_with_another_digest(store: Store, tmp_path: Path) -> None:
-    Authority().write(tmp_path)
+    Authority(tmp_path).write()
     text = f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}"
     scene = await started(store, tmp_path, loaded(text))
     with nothing_published(scene):
         await scene.controller.apply(loaded(text))
-    Authority().write(tmp_path)
+    Authority(tmp_path).write()
     await scene.controller.apply(loaded(text))
     first, second = (each.listen.tls for each in scene.published)
     assert first is not None

@@ -52,7 +52,7 @@ def test_one_that_takes_over_and_finds_nothing_fails(file: Path, tmp_path: Path)
 
 def test_where_traffic_is_on_a_broken_certificate_changes_nothing(tmp_path: Path, file: Path) -> None:
     """Workers have the certificate that ran; their snapshot stays the same, so none of them reads the broken one."""
-    Authority().write(tmp_path)
+    Authority(tmp_path).write()
     file.write_text(f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}")
     ran = find_start(file, tmp_path, resume=False).loaded
     lastgood.write(tmp_path, LastGood(7, ran.file, ran.text, {}, ran.digests))

@@ -225,7 +225,7 @@ async def test_a_bad_file_is_complained_about_once(scene: Scene, only_the_poll: 
 @pytest.fixture
 async def secure(tmp_path: Path) -> AsyncIterator[Scene]:
     """TLS towards clients, whose certificate is at tls.crt and tls.key."""
-    Authority().write(tmp_path)
+    Authority(tmp_path).write()
     file = tmp_path / "crossfade.yaml"
     file.write_text(f"listen: {{tls: {{cert_file: {tmp_path}/tls.crt, key_file: {tmp_path}/tls.key}}}}\n{CONFIG}")
     scene = Scene(file)
@@ -235,7 +235,7 @@ async def secure(tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def test_a_renewed_certificate_is_put_to_work_though_the_file_says_what_it_said(secure: Scene) -> None:
     before = configuration.read(secure.file)
-    Authority().write(secure.file.parent)
+    Authority(secure.file.parent).write()
     with capture_logs() as logs:
         assert await secure.reloader.reload("ana")
     assert secure.applied[0].config == before.config
@@ -250,7 +250,7 @@ async def test_a_renewed_certificate_is_seen(secure: Scene, how: str, request: p
     request.getfixturevalue(how)
     secure.reloader.start()
     await asyncio.sleep(0.01)
-    Authority().write(secure.file.parent)
+    Authority(secure.file.parent).write()
     await secure.until(lambda: secure.applied != [])
     assert secure.applied[-1].digests == configuration.read(secure.file).digests
 
@@ -260,7 +260,7 @@ async def test_a_swapped_symlink_to_a_certificate_is_seen(tmp_path: Path, only_t
     mount = tmp_path / "mount"
     for name in ("..first", "..second"):
         (mount / name).mkdir(parents=True)
-        Authority().write(mount / name)
+        Authority(mount / name).write()
     (mount / "..data").symlink_to("..first")
     for name in ("tls.crt", "tls.key"):
         (mount / name).symlink_to(f"..data/{name}")
@@ -282,7 +282,7 @@ async def test_a_certificate_before_its_key_changes_nothing_and_then_both_do(
 ) -> None:
     folder, renewed = secure.file.parent, secure.file.parent / "renewed"
     renewed.mkdir()
-    Authority().write(renewed)
+    Authority(renewed).write()
     secure.reloader.start()
     (renewed / "tls.crt").replace(folder / "tls.crt")
     await secure.until(lambda: secure.counted[1] == 1)
@@ -310,7 +310,7 @@ async def test_a_file_that_comes_after_the_configuration_that_names_it_mends_it(
     scene.reloader.start()
     scene.file.write_text(f"listen: {{tls: {{cert_file: {folder}/tls.crt, key_file: {folder}/tls.key}}}}\n{CONFIG}")
     await scene.until(lambda: scene.counted[1] == 1)
-    Authority().write(folder)
+    Authority(folder).write()
     await scene.until(lambda: scene.applied != [])
 
 
@@ -357,7 +357,7 @@ drain_timeout: 1s
 
 async def test_the_rest_of_listen_needs_no_restart(scene: Scene) -> None:
     folder = scene.file.parent
-    Authority().write(folder)
+    Authority(folder).write()
     lines = f"""\
 listen:
   tls: {{cert_file: {folder}/tls.crt, key_file: {folder}/tls.key}}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from proxy.gateway.tls import client_context, server_context, subject
 from proxy.model.errors import ConfigError
 from proxy.model.snapshot import ListenTls, UpstreamTls
+from tests.certificates import NAME, Authority
 
 GARBAGE = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
 
@@ -25,13 +25,10 @@ GARBAGE = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
 class Files:
     """Good files, for a test to spoil one of them."""
 
-    def __init__(self, directory: Path) -> None:
-        self.ca = trustme.CA()
-        made = self.ca.issue_cert("gateway.example")
-        self.cert, self.key, self.ca_file = (directory / name for name in ("cert.pem", "key.pem", "ca.pem"))
-        self.cert.write_bytes(made.cert_chain_pems[0].bytes())
-        self.key.write_bytes(made.private_key_pem.bytes())
-        self.ca_file.write_bytes(self.ca.cert_pem.bytes())
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder)
+        self.cert, self.key = map(Path, self.authority.files(NAME))
+        self.ca_file = Path(self.authority.ca_file)
 
     def listen(self) -> ListenTls:
         return ListenTls(str(self.cert), str(self.key), client_ca_file=str(self.ca_file), client_auth="required")
@@ -118,7 +115,8 @@ def test_a_spoilt_file_is_named_with_the_key_that_names_it(
 
 
 def test_a_key_of_another_certificate(files: Files) -> None:
-    files.key.write_bytes(files.ca.issue_cert("other.example").private_key_pem.bytes())
+    _, others = files.authority.files("other.example")
+    files.key.write_bytes(Path(others).read_bytes())
     with pytest.raises(ConfigError) as raised:
         server_context(files.listen())
     assert raised.value.problem == f"{files.key} is not the key of the certificate in {files.cert}"
