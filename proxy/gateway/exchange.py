@@ -142,6 +142,7 @@ class Exchange(Accounts):
             or len(pending.copies) >= spec.max_pending
             or pending.bytes + size > spec.max_pending_bytes
             or rollout.shadow.upstream.full
+            or rollout.shadow.upstream.waiting
         ):
             self._count_fate(rollout, Fate.DROPPED)
         else:

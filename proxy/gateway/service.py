@@ -176,7 +176,7 @@ class Worker:
             client.abort()
         for pending in self.shared.table.pendings():
             for copy in list(pending.copies):
-                copy.time_out()
+                copy.drop()
         await asyncio.sleep(0)
         self.report()
 

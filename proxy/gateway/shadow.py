@@ -100,6 +100,8 @@ class ShadowCopy(Taker):
         if stale and not self._stale and (not error.sent or self._request.repeatable):
             self._stale = True
             self._rollout.shadow.upstream.ask(self, fresh=True)
+        elif error.failure is Failure.OVERLOAD:
+            self.drop()
         elif error.failure is Failure.TIMEOUT:
             self._end(Fate.TIMED_OUT, error.failure.value, failed=True)
         else:
@@ -111,15 +113,26 @@ class ShadowCopy(Taker):
             self._connection.abandon()
         self._end(Fate.TIMED_OUT, Failure.TIMEOUT.value, failed=True)
 
-    def _end(self, fate: Fate, error: str, *, failed: bool) -> None:
+    def drop(self) -> None:
+        """There was no room for it, or the worker ends: what it would have come to says nothing of the agent."""
+        if self._connection is not None:
+            self._connection.abandon()
+        self._leave()
+        self._done(Fate.DROPPED, None)
+
+    def _leave(self) -> None:
         self._over = True
         self._connection = None
         rollout = self._rollout
         rollout.pending.copies.discard(self)
         rollout.pending.bytes -= self._size
+        rollout.shadow.tally.open -= 1
+
+    def _end(self, fate: Fate, error: str, *, failed: bool) -> None:
+        self._leave()
+        rollout = self._rollout
         duration = monotonic() - self._sent_at
         tally = rollout.shadow.tally
-        tally.open -= 1
         if self._status:
             tally.answered(self._status, duration, self._first_byte)
         limit = rollout.slower_than

@@ -234,12 +234,15 @@ class Upstream(Pool):
         name = self.spec.name
         for connection in [c for c in self.active if c.deadline < now or c.ends < now]:
             connection.fail(UpstreamTimeoutError(f"upstream {name}: no answer in time"))
-        while self.waiting and self.waiting[0][0] < now:
+        down = self.backs_off and not self.healthy
+        while self.waiting and (down or self.waiting[0][0] < now):
             _, taker, _ = self.waiting.popleft()
-            if taker.wanted():
-                taker.lost(
-                    OverloadError(f"upstream {name}: it had no room for {self.spec.queue_timeout:g} s"), stale=False
-                )
+            if not taker.wanted():
+                continue
+            if down:
+                _lose(taker, NotAskedError(f"upstream {name}: its health checks fail"))
+            else:
+                _lose(taker, OverloadError(f"upstream {name}: it had no room for {self.spec.queue_timeout:g} s"))
         while self.idle and self.idle[0].deadline < now:
             self.idle.pop(0).close()
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from proxy.gateway.upstream import Upstream
 from proxy.model.snapshot import BUCKETS, HealthCheck, RecordSpec, ShadowSpec
 from tests.integration.gateway.conftest import World, until
-from tests.integration.gateway.peers import Message, ScriptedUpstream, answer
+from tests.integration.gateway.peers import Message, ScriptedUpstream, answer, request
 
 ONCE = HealthCheck("/healthz", interval=60.0, timeout=1.0, unhealthy=1, healthy=1)
 """One check, and what it finds stays."""
@@ -52,6 +52,25 @@ async def test_an_agent_that_is_down_is_not_asked_and_legacy_serves_at_once(worl
         assert (said.status, said.body, said["x-crossfade-arm"]) == (200, b"human", "legacy")
     assert world.agent.connections == 1  # the check's
     assert world.counts("fallbacks_total") == {("refunds", "connect_failure"): 5}
+
+
+async def test_who_waits_for_an_agent_that_falls_goes_to_legacy_at_once(world: World) -> None:
+    async def hangs(seen: Message) -> bytes:
+        if seen.target != "/healthz":
+            await asyncio.sleep(60)
+        return well(not stuck())
+
+    def stuck() -> bool:
+        return any(seen.target == "/refunds" for seen in world.agent.seen)
+
+    world.agent.answers = hangs
+    world.extra = {"health_check": replace(OFTEN, unhealthy=1), "max_inflight": 1, "queue_timeout": 60.0}
+    world.use(weight=BUCKETS)
+    async with world.client() as first, world.client() as second:
+        first.send(request(X_User_Id="u"))
+        second.send(request(X_User_Id="u"))
+        assert (await second.read())["x-crossfade-arm"] == "legacy"
+    assert world.counts("fallbacks_total") == {("refunds", "connect_failure"): 1}
 
 
 async def test_a_copy_is_not_sent_to_an_agent_that_is_down(world: World) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from proxy.model.words import Failure
-from tests.integration.gateway.conftest import SHADOW_ALL, World, until
+from tests.integration.gateway.conftest import RECORD_ALL, SHADOW_ALL, World, until
 from tests.integration.gateway.peers import Message, answer
 
 
@@ -146,19 +148,47 @@ async def test_a_body_waits_with_its_request(world: World, size: int) -> None:
     assert (first.result().body, len(second.result().body)) == (b"{}", size)
 
 
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def test_what_is_lacking_here_is_not_the_agents_fault(world: World) -> None:
     """No descriptor is left for one more connection: legacy, which has one, is asked, and no breaker trips."""
     world.use(weight=100_000)
     async with world.client() as client:
         assert (await client.ask(target="/plain")).status == 200
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        os.close(lowest := os.dup(0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-        try:
+        with no_more_descriptors():
             said = [await client.ask(X_User_Id="u") for _ in range(12)]
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert [each["x-crossfade-arm"] for each in said] == ["legacy"] * 12
         assert world.counts("fallbacks_total") == {("refunds", "overload"): 12}
         assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "failed")] == 0
         assert (await client.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
+
+
+async def test_a_copy_that_lacks_something_here_is_dropped_and_no_evidence(world: World) -> None:
+    world.use(shadow=SHADOW_ALL, record=RECORD_ALL)
+    async with world.client() as client:
+        assert (await client.ask(target="/plain")).status == 200
+        with no_more_descriptors():
+            assert (await client.ask(X_User_Id="u")).status == 200
+            await until(lambda: world.fates() == {"dropped": 1})
+    assert world.counts("outcomes") == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}
+    [record] = await world.records(1)
+    assert (record.fate, record.agent) == ("dropped", None)
+
+
+async def test_a_copy_that_the_end_of_the_worker_cuts_off_is_no_evidence(world: World) -> None:
+    world.use(shadow=SHADOW_ALL)
+    world.agent.answers = Gate()
+    assert (await world.ask(X_User_Id="u")).status == 200
+    await world.agent.wait_for(1)
+    await world.worker.drain(0.0)
+    assert world.fates() == {"dropped": 1}
+    assert world.counts("outcomes") == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}
