@@ -115,8 +115,8 @@ class Connection(Writer):
     bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_at_once", "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_head_done",
-        "_held", "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
+        "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_first", "_head_done", "_held",
+        "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
         "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
         "head_only", "length", "lines", "noted", "now", "pooled", "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
@@ -137,8 +137,8 @@ class Connection(Writer):
         self._ended = False
         self._seen = self._head_done = self._interim = self._until_end = self._held = False
         self._fed = 0
-        self._at_once = self._switching = False
-        self._upgrade = self._raw = b""
+        self._switching = False
+        self._upgrade = self._raw = self._first = b""
         self._chunks: Chunks | None = None
 
     # --- the taker's side
@@ -148,7 +148,8 @@ class Connection(Writer):
         `complete`: nothing of the request follows, so the answer is waited for from now on. `upgrade`: the protocol
         (lower case) that the request asks to change to."""
         self._done = self._seen = self._head_done = self._interim = self._until_end = False
-        self._complete = self._at_once = complete
+        self._complete = complete
+        self._first = pieces[0]
         self._upgrade = upgrade
         self._keep = True
         self._fed = 0
@@ -213,7 +214,7 @@ class Connection(Writer):
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
+        self.write_to(transport)  # type: ignore[arg-type]  # a stream transport, as for any TCP protocol
         self.now = monotonic()
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
         if self.upstream.spec.tls is not None:
@@ -329,7 +330,7 @@ class Connection(Writer):
             name = self.upstream.spec.name
             what = "closed before its answer was whole" if self._seen else "closed without an answer"
             reset = ResetError(f"upstream {name}: {what}")
-            reset.sent = not (self._at_once and self._pieces)  # all of it was to leave at once, and has not
+            reset.sent = not self._pieces or self._pieces[0] is not self._first
             taker.lost(reset, stale=self.pooled and not self._seen)
 
     def pause_writing(self) -> None:

@@ -75,7 +75,7 @@ class Downstream(Client):
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream transport, as for any TCP protocol
+        self.write_to(transport)  # type: ignore[arg-type]  # a stream transport, as for any TCP protocol
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
         shared = self._shared
         self._secure = transport.get_extra_info("ssl_object") is not None
@@ -392,6 +392,8 @@ class Downstream(Client):
         elif self._held & _HOLD_UPSTREAM:
             self._body_since += monotonic() - self._held_since
             self._release(_HOLD_UPSTREAM)
+            if self.active is not None and not self._stalled:
+                self._await_body(self.active.request)  # its next piece could not come meanwhile
 
     def _hold(self, why: int) -> None:
         if not self._held and not self.closing:
