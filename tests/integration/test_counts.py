@@ -211,7 +211,8 @@ async def test_every_gauge_is_what_is_under_way(scene: Scene) -> None:
         await scene.until(under_way, full)
         too_many = Step("past the queue", OUT, (), 503)
         await scene.take(4, too_many)
-        await scene.until(under_way, full)
+        gone = (full, {"503": 1})  # it has been counted, so it has been seen, and it is no longer there
+        await scene.until(lambda values: (under_way(values), values.by("requests_total", "code")), gone)
         for _ in range(LIMIT - len(waiting)):
             await clients.enter_async_context(connect(scene.port))
         await scene.until(under_way, {**full, "clients": LIMIT})

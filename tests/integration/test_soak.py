@@ -54,7 +54,7 @@ limits: {{header_timeout: 1s, body_timeout: 1s, idle_timeout: 3s}}
 upstreams:
   human: &human
     url: "http://127.0.0.1:{human}"
-    timeouts: {{connect: 1s, response: 1s, idle: 1s, keep_alive: 1s, total: 5s}}
+    timeouts: {{connect: 1s, response: 3s, idle: 1s, keep_alive: 1s, total: 5s}}
     retry: {{attempts: 1, on: [connect_failure, reset, 503], budget: 100%, backoff: 10ms}}
     health_check: {{path: /health, interval: 500ms, timeout: 2s}}
     max_inflight: 16
@@ -64,6 +64,7 @@ upstreams:
   agent:
     <<: *human
     url: "http://127.0.0.1:{agent}"
+    timeouts: {{connect: 1s, response: 1s, idle: 1s, keep_alive: 1s, total: 5s}}
     max_inflight: 32
     max_queue: 64
     max_idle: {agent_idle}
@@ -187,7 +188,6 @@ async def soak(tmp_path: Path) -> AsyncIterator[Soak]:
     async with arms() as (human, agent):
         soak = Soak(tmp_path, human, agent)
         with adopting():
-            await soak.crossfade.start()
             yield soak
             await soak.crossfade.close()
             for pid in alive_below():
@@ -217,6 +217,7 @@ async def fewest_descriptors(pid: int) -> int:
 async def soaked(soak: Soak, go: Callable[[], Awaitable[None]]) -> None:
     """Warm up, `go`, and look whether all is right and as before."""
     print(f"CROSSFADE_SOAK_SEED={SEED}")  # noqa: T201  # for whoever reads why it failed
+    await soak.crossfade.start()
     await soak.go_through(WARM_UP)
     await soak.balance()
     worker = soak.worker
