@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from proxy.config.explain import closest
 from proxy.config.fields import Address
 from proxy.config.interpolate import Problem
-from proxy.config.schema import Config, Listen, Upstream
+from proxy.config.listen_schema import Listen
+from proxy.config.schema import Config
 from proxy.config.source import Path
+from proxy.config.upstream_schema import Upstream
 
 
 def check(config: Config) -> list[Problem]:

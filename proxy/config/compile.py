@@ -5,13 +5,16 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.config import rollout_schema, schema
+from proxy.config.listen_schema import Listen, ListenTls
+from proxy.config.rollout_schema import CookieKey, HeaderKey, Key, QueryKey, Rollout
+from proxy.config.schema import Config, Route
+from proxy.config.upstream_schema import Upstream, UpstreamTls
 from proxy.model import snapshot as made
 from proxy.model.snapshot import Placement, Snapshot
 
 
 def compile_snapshot(
-    config: schema.Config, placements: Mapping[str, Placement], number: int, digests: Mapping[str, str]
+    config: Config, placements: Mapping[str, Placement], number: int, digests: Mapping[str, str]
 ) -> Snapshot:
     """`placements` has one entry for each route with a rollout, `digests` one (of its content, in hex) for each of
     `tls_files`, by its name; KeyError where one is missing."""
@@ -26,10 +29,10 @@ def compile_snapshot(
     )
 
 
-def tls_files(config: schema.Config) -> dict[str, str]:
+def tls_files(config: Config) -> dict[str, str]:
     """The certificates and keys that the configuration names, each by the path of its key, as in
     `listen.tls.cert_file`."""
-    sections: dict[str, schema.ListenTls | schema.UpstreamTls | None] = {"listen.tls": config.listen.tls}
+    sections: dict[str, ListenTls | UpstreamTls | None] = {"listen.tls": config.listen.tls}
     sections |= {f"upstreams.{name}.tls": upstream.tls for name, upstream in config.upstreams.items()}
     return {
         f"{path}.{key}": file
@@ -39,29 +42,29 @@ def tls_files(config: schema.Config) -> dict[str, str]:
     }
 
 
-def listen_tls(tls: schema.ListenTls, digests: Mapping[str, str]) -> made.ListenTls:
+def listen_tls(tls: ListenTls, digests: Mapping[str, str]) -> made.ListenTls:
     spec = made.ListenTls(**_tls(tls, digests))
     return replace(spec, client_auth=tls.client_auth or "required") if tls.client_ca_file else spec
 
 
-def upstream_tls(upstream: schema.Upstream, digests: Mapping[str, str]) -> made.UpstreamTls | None:
+def upstream_tls(upstream: Upstream, digests: Mapping[str, str]) -> made.UpstreamTls | None:
     """None where its url is http."""
     if urlsplit(upstream.url).scheme != "https":
         return None
-    return made.UpstreamTls(**_tls(upstream.tls or schema.UpstreamTls(), digests))
+    return made.UpstreamTls(**_tls(upstream.tls or UpstreamTls(), digests))
 
 
-def _files(section: schema.ListenTls | schema.UpstreamTls) -> dict[str, str]:
+def _files(section: ListenTls | UpstreamTls) -> dict[str, str]:
     names = (name for name in type(section).model_fields if name.endswith("_file"))
     return {name: file for name in names if (file := getattr(section, name)) is not None}
 
 
-def _tls(section: schema.ListenTls | schema.UpstreamTls, digests: Mapping[str, str]) -> dict[str, Any]:
+def _tls(section: ListenTls | UpstreamTls, digests: Mapping[str, str]) -> dict[str, Any]:
     given = section.model_dump(exclude_none=True)
     return given | {"digest": " ".join(digests[file] for file in _files(section).values())}
 
 
-def _listen(listen: schema.Listen, digests: Mapping[str, str]) -> made.ListenSpec:
+def _listen(listen: Listen, digests: Mapping[str, str]) -> made.ListenSpec:
     return made.ListenSpec(
         tls=listen_tls(listen.tls, digests) if listen.tls else None,
         proxy_protocol=listen.proxy_protocol,
@@ -70,7 +73,7 @@ def _listen(listen: schema.Listen, digests: Mapping[str, str]) -> made.ListenSpe
     )
 
 
-def _upstream(name: str, upstream: schema.Upstream, digests: Mapping[str, str]) -> made.UpstreamSpec:
+def _upstream(name: str, upstream: Upstream, digests: Mapping[str, str]) -> made.UpstreamSpec:
     parts = urlsplit(upstream.url)
     check = upstream.health_check
     tls = upstream_tls(upstream, digests)
@@ -96,7 +99,7 @@ def _upstream(name: str, upstream: schema.Upstream, digests: Mapping[str, str]) 
     )
 
 
-def _route(route: schema.Route, placements: Mapping[str, Placement]) -> made.RouteSpec:
+def _route(route: Route, placements: Mapping[str, Placement]) -> made.RouteSpec:
     match = route.match
     return made.RouteSpec(
         name=route.name,
@@ -112,7 +115,7 @@ def _route(route: schema.Route, placements: Mapping[str, Placement]) -> made.Rou
     )
 
 
-def _rollout(rollout: rollout_schema.Rollout, placement: Placement) -> made.RolloutSpec:
+def _rollout(rollout: Rollout, placement: Placement) -> made.RolloutSpec:
     shadow, record, confidence = rollout.shadow, rollout.record, rollout.escalate.confidence
     return made.RolloutSpec(
         agent=rollout.agent,
@@ -145,13 +148,13 @@ def _rollout(rollout: rollout_schema.Rollout, placement: Placement) -> made.Roll
     )
 
 
-def _key(key: rollout_schema.Key) -> made.KeySource:
+def _key(key: Key) -> made.KeySource:
     match key:
-        case rollout_schema.HeaderKey():
+        case HeaderKey():
             return made.KeySource("header", key.header.lower())
-        case rollout_schema.CookieKey():
+        case CookieKey():
             return made.KeySource("cookie", key.cookie)
-        case rollout_schema.QueryKey():
+        case QueryKey():
             return made.KeySource("query", key.query)
         case _:
             return made.KeySource("client_ip")

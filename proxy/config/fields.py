@@ -1,9 +1,9 @@
-"""What every section of the configuration is made of: the base model, names, header names, paths, addresses."""
+"""What every section of the configuration is made of: the base model, names, header names, paths, addresses, files."""
 
 import re
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from typing import Annotated, Any, ClassVar, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import jsonpath
 from pydantic import (
@@ -155,3 +155,20 @@ ListenAddress = Annotated[
     PlainSerializer(str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["0.0.0.0:8080", "[::1]:8080"]}),
 ]
+
+
+def _parse_version(value: Any) -> str:
+    """1.2 is a number in YAML."""
+    if str(value) not in ("1.2", "1.3"):
+        raise UnfitError("is no version of TLS that is safe; write 1.2 or 1.3")
+    return str(value)
+
+
+FilePath = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    Shape(r"[^\x00-\x1f\x7f]*", "must be the name of a file, not what is in it; write /etc/…, without ${file:…}"),
+]
+"""Read when it is put to use; relative to the working directory."""
+
+TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_parse_version)]

@@ -11,8 +11,8 @@ from benchmarks.load.peers import PEERS, Crossfade, Nginx
 from benchmarks.load.place import Place
 from benchmarks.load.session import Plan
 from benchmarks.load.upstreams import Upstream
+from proxy.config.listen_schema import Limits
 from proxy.config.load import load
-from proxy.config.schema import Limits
 
 
 def plan(rounds: int | None) -> Plan:

@@ -9,8 +9,9 @@ import pytest
 from proxy.config.compile import tls_files
 from proxy.config.fields import Section
 from proxy.config.load import load, masked
-from proxy.config.schema import Config, HealthCheck
+from proxy.config.schema import Config
 from proxy.config.source import Mapping, Node, Sequence, parse, plain
+from proxy.config.upstream_schema import HealthCheck
 
 FOLDER = Path(__file__).parents[3] / "config"
 ENVIRONMENT = {"REDIS_URL": "redis://:hunter2@redis:6379/0", "AGENT_VERSION": "7", "AGENT_TOKEN": "hunter2"}

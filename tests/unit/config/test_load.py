@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from proxy.config.fields import Address
 from proxy.config.load import load, masked, watched_files
-from proxy.config.schema import Address
 from proxy.model.errors import ConfigError
 from tests.unit.config.texts import SMALL, loaded, problems, read_file, spoiled, with_rollout
 

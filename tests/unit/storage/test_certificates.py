@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import Config, Listen, ListenTls, Route, Upstream
+from proxy.config.listen_schema import Listen, ListenTls
+from proxy.config.schema import Config, Route
+from proxy.config.upstream_schema import Upstream
 from proxy.model.errors import ConfigError
 from proxy.storage import certificates
 from proxy.storage.certificates import digests
