@@ -3,9 +3,10 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from proxy.model.snapshot import (
 )
 from proxy.model.tick import Counts, Gauges, Histograms
 from proxy.model.words import Phase
+from tests.certificates import Authority
 from tests.fakes import FakeClock
 from tests.integration.gateway.peers import Client, Message, ScriptedUpstream, connect
 
@@ -168,3 +170,15 @@ async def world() -> AsyncIterator[World]:
 
 SHADOW_ALL = ShadowSpec(share=BUCKETS)
 RECORD_ALL = RecordSpec(share=BUCKETS)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The event loop finds nothing to complain of."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -26,11 +26,6 @@ from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import Client, connect, read_message, request
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
 def listen(world: World, **changes: object) -> None:
     world.listen = replace(world.listen, **changes)  # type: ignore[arg-type]  # a test's shorthand
     world.use()

@@ -6,7 +6,6 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -156,8 +155,7 @@ async def test_the_limit_of_an_address_is_of_the_one_that_is_named(world: World)
     assert world.counts("connections_refused_total") == {("address_limit",): 1}
 
 
-async def test_the_header_stands_before_the_handshake(world: World, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+async def test_the_header_stands_before_the_handshake(world: World, authority: Authority) -> None:
     believe(world, tls=authority.listen())
     loop = asyncio.get_running_loop()
     for header in (LINE, BINARY):
