@@ -34,8 +34,8 @@ class Exchange(Accounts):
     """Carries `request` from its head to the answer's end. The serving arm's `Taker`."""
 
     __slots__ = (
-        "_chunked", "_client", "_connection", "_escalation", "_over", "_reply", "_stale", "_status", "_table", "_tries",
-        "_wants_copy",
+        "_chunked", "_client", "_connection", "_escalation", "_full", "_over", "_reply", "_stale", "_status", "_table",
+        "_tries", "_wants_copy",
     )  # fmt: skip
 
     def __init__(self, client: Client, shared: Shared, request: Request) -> None:
@@ -46,7 +46,7 @@ class Exchange(Accounts):
         self._connection: Connection | None = None
         self._escalation = b""
         self._status = self._tries = 0
-        self._over = self._stale = self._wants_copy = self._chunked = False
+        self._over = self._stale = self._wants_copy = self._chunked = self._full = False
 
     # --- decide
 
@@ -178,6 +178,8 @@ class Exchange(Accounts):
         if not request.complete:
             self._client.hold_request(False)  # first: what is sent now may be more than the upstream can take
         connection.send(pieces, head_only=request.method == b"HEAD", complete=request.complete, upgrade=request.upgrade)
+        if self._full:
+            connection.hold_reading(True)  # by answers before this one
         if not request.complete:
             self._bound_body()
 
@@ -221,6 +223,7 @@ class Exchange(Accounts):
 
     def hold_answer(self, full: bool) -> None:
         """The client does not take the answer as fast as it comes, or does again."""
+        self._full = full
         if self._connection is not None:
             self._connection.hold_reading(full)
 

@@ -149,7 +149,9 @@ class Upstream(Pool):
             self._room()
         self._failures = 0
         if connection.closing:
-            taker.lost(ResetError(f"upstream {spec.name}: closed at once"), stale=False)
+            reset = ResetError(f"upstream {spec.name}: closed at once")
+            reset.sent = False
+            taker.lost(reset, stale=False)
             return
         self.active.add(connection)
         connection.taker = taker

@@ -70,6 +70,23 @@ async def test_requests_that_come_one_by_one_do_not_pile_up_answers_either(world
             assert len((await client.read()).body) == LONG
 
 
+async def test_an_answer_waits_also_where_the_client_was_full_before_its_connection_came(world: World) -> None:
+    """The end of one answer fills the client in the turn in which its next request comes, for which we have to dial."""
+    world.human.handler = gives_big
+    async with connect(world.port, limit=4096) as client:
+        asked = request("GET", "/plain/big", b"")
+        client.send(asked[:10])
+        await until(lambda: world.worker.clients)
+        [downstream] = world.worker.clients
+        await until(lambda: downstream._reader.in_head)
+        for _ in range(100):
+            downstream.write(bytes(60_000))
+        downstream.data_received(asked[10:])
+        await until(lambda: world.worker.shared.table.upstreams["human"].active)
+        await still(world)
+        assert held(world) < ROOM
+
+
 async def test_answers_of_our_own_are_held_back_as_well(world: World) -> None:
     """They need no upstream, so nothing but the client's reading slows them."""
     world.limits = replace(world.limits, max_requests=0)

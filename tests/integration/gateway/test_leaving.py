@@ -168,3 +168,27 @@ async def test_a_body_that_the_upstream_holds_up_is_not_too_slow(world: World) -
         await until(lambda: asyncio.get_running_loop().time() > held + 0.5)
         go_on.set()
         assert (await client.read()).body == b"all of it"
+
+
+async def test_a_body_that_waited_for_its_turn_has_its_time_from_then_on(world: World) -> None:
+    world.limits = replace(world.limits, body_timeout=1.5)
+    world.human_extra = {"max_inflight": 1}
+    world.use()
+    go_on = asyncio.Event()
+
+    async def later(seen: Message) -> bytes:
+        if seen.start.startswith("GET"):
+            await go_on.wait()
+        return answer()
+
+    world.human.answers = later
+    async with world.client() as first, world.client() as second:
+        first.send(request("GET", "/plain", b""))
+        await world.human.wait_for(1)
+        second.send(request("POST", "/plain", b"x" * 100_000)[:-1])
+        begun = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > begun + 1.3)
+        go_on.set()
+        await until(lambda: asyncio.get_running_loop().time() > begun + 2.6)
+        second.send(b"x")
+        assert (await second.read()).status == 200

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model.snapshot import Retry
+from proxy.model.snapshot import BUCKETS, Retry
 from tests.integration.gateway.conftest import TIMEOUTS, World, until
 from tests.integration.gateway.peers import Message, answer, read_message, request
 
@@ -56,6 +56,34 @@ async def test_a_connection_that_closed_before_anything_was_sent_is_replaced_for
         assert (await client.read()).status == 200
     assert [seen.body for seen in world.human.seen] == [b"{}", b"two"]
     assert world.counts("retries_total") == {("human", "stale"): 1}
+
+
+async def test_what_has_left_in_part_is_not_sent_again(world: World) -> None:
+    """The agent fails, legacy gets the request on a pooled connection, and in that turn of the loop it closes: a large
+    piece of the body has left already, the rest has not."""
+    world.use(weight=BUCKETS)
+
+    async def hangs(_: Message) -> bytes:
+        await asyncio.sleep(60)
+        return b""
+
+    world.agent.answers = hangs
+    async with world.client() as client:
+        assert (await client.ask("GET", "/plain", b"")).status == 200
+        upstreams = world.worker.shared.table.upstreams
+        [pooled] = upstreams["human"].idle
+        [downstream] = world.worker.clients
+        asked = request("POST", "/refunds", b"x" * 100_000, X_User_Id="u")
+        downstream.data_received(asked[:80_000])
+        downstream.data_received(asked[80_000:])
+        await world.agent.wait_for(1)
+        [attempt] = upstreams["agent"].active
+        attempt.data_received(answer(b"", 500))
+        pooled.transport.abort()
+        pooled.connection_lost(None)
+        assert (await client.read()).status == 502
+    assert len(world.human.seen) == 1
+    assert world.counts("retries_total") == {}
 
 
 @pytest.mark.parametrize(("method", "headers"), [("POST", {}), ("PUT", {}), ("POST", {"Idempotency_Key": "k"})])
