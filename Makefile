@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 COMPILE := $(BIN)/python -m proxy.gateway.compile
-HOT_TESTS := tests/integration/gateway tests/integration/test_control_processes.py tests/unit/gateway \
+HOT_TESTS := tests/integration/gateway tests/integration/test_control_processes.py tests/integration/test_soak.py \
+  tests/integration/test_counts.py tests/unit/gateway \
   tests/unit/routing tests/unit/analysis/test_breaker.py
 
 # Debian keeps Python's venv in a package of its own. Root can mend that at once; anyone else is told.
