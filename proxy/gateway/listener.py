@@ -63,8 +63,8 @@ class Listener:
         self._context: ssl.SSLContext | None = None
         self._proxied = False
         self._reading = False
-        self._rests = 0
-        self._told_at = -_TELL_AGAIN
+        self._rests = self._disagreed = 0
+        self._told_at = self._told_of_tls_at = -_TELL_AGAIN
         self._pause: asyncio.TimerHandle | None = None
         self._expected: set[Expected] = set()
         self._entering: set[asyncio.Task[None]] = set()
@@ -187,13 +187,23 @@ class Listener:
                     ssl_handshake_timeout=limits.header_timeout,
                     ssl_shutdown_timeout=limits.idle_timeout,
                 )
+        except ssl.SSLError as error:
+            self._disagree(address, error)
         except OSError:
-            pass  # counted below: no handshake, for whichever reason; anybody can cause it, so it is not logged
+            pass  # counted below: it has gone, or has said nothing in time
         finally:
             if not client.met:
                 self._shared.admission.leave(address, standing)
         if not client.met:
             self._shared.admission.refuse(TLS)
+
+    def _disagree(self, address: bytes, error: ssl.SSLError) -> None:
+        """An operator wants to know why, and the client is not told. Anybody can cause it, so only now and then."""
+        self._disagreed += 1
+        now = monotonic()
+        if now >= self._told_of_tls_at + _TELL_AGAIN:
+            self._told_of_tls_at = now
+            _log.info("no_handshake", client=address.decode(), problem=tls.reason(error), times=self._disagreed)
 
     # --- the PROXY header
 

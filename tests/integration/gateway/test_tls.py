@@ -18,16 +18,15 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 async def refused(world: World, context: ssl.SSLContext) -> None:
     """The gateway ends the handshake, or with TLS 1.3 the connection right after what the client takes for its end. It
-    counts that, and logs nothing."""
+    counts that."""
     before = world.counts("connections_refused_total")[("tls",)]
     said = None
-    with capture_logs() as logs, suppress(ssl.SSLError, ConnectionError):
+    with suppress(ssl.SSLError, ConnectionError):
         async with connect(world.port, context=context) as client:
             client.send(request("GET", "/plain", b""))
             said = await read_message(client.reader)
     assert said is None
     await until(lambda: world.counts("connections_refused_total")[("tls",)] == before + 1)
-    assert logs == []
     assert world.human.seen == []
     await until(lambda: not world.worker.shared.admission.open)
 
@@ -88,6 +87,32 @@ async def test_plain_http_on_the_tls_port_is_closed(world: World, authority: Aut
         client.send(request("GET", "/plain", b""))
         assert await client.closed()
     await until(lambda: world.counts("connections_refused_total") == {("tls",): 1})
+
+
+async def test_why_there_is_no_handshake_is_logged_now_and_then(world: World, authority: Authority) -> None:
+    theirs = Authority(authority.folder)
+    listen(world, authority.listen("required", by=theirs))
+    with capture_logs() as logs:
+        for _ in range(3):
+            await refused(world, authority.client())
+    [line] = logs
+    problem = "TLS failed: peer did not return a certificate"
+    assert line == {
+        "event": "no_handshake", "log_level": "info", "client": "127.0.0.1", "problem": problem, "times": 1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("says", [b"", b"\x16\x03"])
+async def test_of_a_client_that_leaves_before_its_handshake_nothing_is_logged(
+    world: World, authority: Authority, says: bytes
+) -> None:
+    """Load balancers look so whether anybody listens."""
+    listen(world, authority.listen())
+    with capture_logs() as logs:
+        async with connect(world.port) as client:
+            client.send(says)
+        await until(lambda: world.counts("connections_refused_total")[("tls",)] == 1)
+    assert logs == []
 
 
 async def test_a_handshake_that_does_not_come_is_ended_in_time(world: World, authority: Authority) -> None:
