@@ -211,6 +211,7 @@ class Exchange(Accounts):
         """The request's body is whole."""
         if self._over:
             return
+        self._client.hold_request(False)  # there is nothing more of it to hold
         if self._connection is not None:
             if self._chunked:
                 self._connection.write(_LAST_CHUNK)

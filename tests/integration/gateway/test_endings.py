@@ -108,6 +108,29 @@ async def test_an_early_answer_does_not_leak_an_upstream_that_reads_no_more(worl
             await gone.wait()
 
 
+async def test_an_answer_to_a_body_that_waits_for_the_upstream_leaves_the_client_free(world: World) -> None:
+    """All of the body has come, the upstream has not taken it and answers, and its connection goes."""
+    answered = asyncio.Event()
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        world.human.note(Message("", []))
+        await answered.wait()
+        writer.write(answer(b"too large", 413))
+        await writer.drain()
+
+    world.human.handler = refuses
+    async with world.client() as client:
+        asked = request("POST", "/plain", bytes(16 << 20))
+        client.send(asked[:100_000])
+        await world.human.wait_for(1)
+        [downstream] = world.worker.clients
+        downstream.data_received(asked[100_000:])  # its last piece, larger than usual
+        answered.set()
+        assert (await client.read()).status == 413
+        world.human.handler = None
+        assert (await client.ask("GET", "/plain", b"")).status == 200
+
+
 async def test_the_end_of_an_answer_is_seen_while_the_upload_is_stuck(world: World) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
