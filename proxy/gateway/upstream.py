@@ -46,8 +46,8 @@ _LAST_WORD: Final = 5.0
 class Upstream(Pool):
     """One endpoint: its idle and active connections, who waits for one, and whether it is worth dialling.
 
-    With `backs_off` (agents), a failed dial makes all others fail at once for a pause that doubles up to 5 s, and all
-    fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when `max_inflight`
+    With `backs_off` (agents), a failed dial makes all others but its own retries fail at once for a pause that doubles
+    up to 5 s, and all fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when `max_inflight`
     were under way, each with the time until which it waits, and whether it must have a fresh connection. Without a
     `context` one that is to be spoken to by TLS cannot be reached.
     """
@@ -102,7 +102,7 @@ class Upstream(Pool):
                 connection.taker = taker
                 taker.connected(connection)
                 return
-        if self.backs_off and monotonic() < self._failures_until:
+        if self.backs_off and not fresh and monotonic() < self._failures_until:
             name = self.spec.name
             _fail_soon(taker, NotAskedError(f"upstream {name}: it did not accept the last connection"))
             return

@@ -2,10 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from proxy.gateway import upstream
 from proxy.model.snapshot import BUCKETS, Retry
+from proxy.telemetry.tasks import spawn
 from tests.integration.gateway.conftest import TIMEOUTS, World, until
 from tests.integration.gateway.peers import Message, answer, read_message, request
 
@@ -114,6 +117,25 @@ async def test_a_reset_is_asked_again_only_of_what_may_be_repeated(world: World)
     assert world.counts("retries_total") == {("human", "reset"): 1}
     assert (await world.ask("POST")).status == 502
     assert len(world.human.seen) == 3
+
+
+async def test_an_agent_that_did_not_accept_is_dialled_once_more_and_only_for_that_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[str] = []
+
+    def count(coroutine: Any, name: str) -> Any:
+        dialled.append(name)
+        return spawn(coroutine, name)
+
+    monkeypatch.setattr(upstream, "spawn", count)
+    world.extra = {"retry": Retry(attempts=1, on=frozenset({"connect_failure"}), backoff=0.001)}
+    world.use(weight=BUCKETS)
+    await world.agent.stop()
+    for _ in range(2):
+        assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+    assert dialled.count("dial agent") == 2
+    assert world.counts("retries_total") == {("agent", "connect_failure"): 1}
 
 
 async def test_who_leaves_in_the_pause_is_not_asked_for(world: World) -> None:
