@@ -65,10 +65,12 @@ class Probe(Taker):
         self._done = done
         self._connection: Connection | None = None
         self._status = self._size = 0
+        upstream.checks += 1
 
     def connected(self, connection: Connection) -> None:
         self.dialling = False
         if self.over:
+            self._upstream.checks -= 1
             self._upstream.release(connection, keep=False)
             return
         self._connection = connection
@@ -89,6 +91,7 @@ class Probe(Taker):
 
     def ended(self) -> None:
         self._connection = None
+        self._upstream.checks -= 1
         self.over = True
         if not 200 <= self._status < 300:
             self._done(f"it answered {self._status}")
@@ -98,6 +101,7 @@ class Probe(Taker):
     def lost(self, error: UpstreamError, *, stale: bool) -> None:  # noqa: ARG002  # a fresh connection is never stale
         self.dialling = False
         self._connection = None
+        self._upstream.checks -= 1
         if not self.over:
             self.over = True
             self._done(error.detail)
@@ -113,6 +117,7 @@ class Probe(Taker):
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
+            self._upstream.checks -= 1
 
 
 class Check:

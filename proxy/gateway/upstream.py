@@ -47,14 +47,15 @@ class Upstream(Pool):
     """One endpoint: its idle and active connections, who waits for one, and whether it is worth dialling.
 
     With `backs_off` (agents), a failed dial makes all others but its own retries fail at once for a pause that doubles
-    up to 5 s, and all fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when `max_inflight`
-    were under way, each with the time until which it waits, and whether it must have a fresh connection. Without a
-    `context` one that is to be spoken to by TLS cannot be reached.
+    up to 5 s, and all fail at once while it is not `healthy`; legacy is always asked. `waiting` are those who came when
+    `max_inflight` were under way, each with the time until which it waits, and whether it must have a fresh connection.
+    `checks` are the health checks among those under way: they take no request's place. Without a `context` one that is
+    to be spoken to by TLS cannot be reached.
     """
 
     __slots__ = (
         "_among", "_context", "_failures", "_failures_until", "_letting_in", "_tokens", "active", "backs_off",
-        "base_path", "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
+        "base_path", "checks", "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +73,7 @@ class Upstream(Pool):
         self.retries = spec.retry.attempts
         self.idle: list[Connection] = []
         self.active: set[Connection] = set()
-        self.dialling = 0
+        self.dialling = self.checks = 0
         self.retired = False
         self._among: list[Upstream] = []
         self._failures = 0
@@ -92,7 +93,7 @@ class Upstream(Pool):
     @property
     def full(self) -> bool:
         """Whether as much is under way as may be."""
-        return len(self.active) + self.dialling >= self.max_inflight
+        return len(self.active) + self.dialling - self.checks >= self.max_inflight
 
     def _connect(self, taker: Taker, *, fresh: bool) -> None:
         while self.idle and not fresh:

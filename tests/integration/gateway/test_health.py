@@ -140,6 +140,24 @@ async def test_checks_are_counted_and_taken_for_no_requests(world: World) -> Non
     assert world.told.gauges["upstream_healthy"] == {("agent",): 1.0}
 
 
+async def test_a_check_takes_no_requests_place(world: World) -> None:
+    go = asyncio.Event()
+
+    async def later(seen: Message) -> bytes:
+        if seen.target == "/healthz":
+            await go.wait()
+        return answer()
+
+    world.agent.answers = later
+    world.extra = {"health_check": ONCE, "max_inflight": 1, "max_queue": 0}
+    world.use(weight=BUCKETS)
+    await world.agent.wait_for(1)
+    assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
+    go.set()
+    await judged(world, "passed")
+    assert agent(world).checks == 0
+
+
 async def test_without_health_checks_nothing_is_asked_and_nothing_said(world: World) -> None:
     world.worker.sweep_upstreams()
     world.worker.report()
@@ -169,6 +187,7 @@ async def test_a_whole_answer_of_2xx_passes_and_leaves_no_connection(world: Worl
     assert request.start == "GET /healthz HTTP/1.1"
     assert request["user-agent"] == "crossfade-health"
     assert not agent(world).busy
+    assert agent(world).checks == 0
     assert not agent(world).idle
     await until(lambda: not world.agent._tasks)
 
@@ -192,6 +211,7 @@ async def test_anything_else_fails_and_leaves_no_connection(world: World, said: 
     (told,) = [log["reason"] for log in logs if log["event"] == "upstream_unhealthy"]
     assert told.startswith(f"1 health checks in a row failed, the last one: {reason}")
     assert not agent(world).busy
+    assert agent(world).checks == 0
     assert not agent(world).idle
     await until(lambda: not world.agent._tasks)
 
@@ -227,6 +247,7 @@ async def test_an_upstream_that_stalls_fails_in_time_and_its_connection_is_close
     async with asyncio.timeout(5):
         await closed.wait()
     assert not agent(world).busy
+    assert agent(world).checks == 0
     assert not agent(world).healthy
 
 
