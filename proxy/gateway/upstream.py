@@ -55,7 +55,8 @@ class Upstream(Pool):
 
     __slots__ = (
         "_among", "_context", "_failures", "_failures_until", "_letting_in", "_tokens", "active", "backs_off",
-        "base_path", "checks", "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries", "waiting",
+        "base_path", "checks", "dialling", "healthy", "idle", "max_idle", "max_inflight", "retired", "retries",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
