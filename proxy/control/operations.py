@@ -1,4 +1,5 @@
-"""What the admin API may ask of the control process (`proxy.model.ports.Operations`), in the documents of DESIGN."""
+"""What the admin API may ask of the control process (`proxy.model.ports.Operations`). The documents are those that
+`proxy.admin.api` lists."""
 
 from collections.abc import Callable
 from typing import Any

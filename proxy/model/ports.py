@@ -19,7 +19,7 @@ class PairWriter(Protocol):
 
 
 class PairReader(Protocol):
-    """What the admin API needs. Pairs are as in DESIGN, newest first."""
+    """What the admin API needs. Pairs are as `proxy.outcomes.pairing` makes them, newest first."""
 
     async def pairs(
         self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50
@@ -60,7 +60,7 @@ class HistoryReader(Protocol):
 
 
 class Operations(Protocol):
-    """What the admin API asks of the control process. Documents have the shapes of DESIGN, "Admin"."""
+    """What the admin API asks of the control process. Documents have the shapes that `proxy.admin.api` lists."""
 
     def routes(self) -> list[dict[str, Any]]: ...
 

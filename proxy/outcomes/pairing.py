@@ -26,7 +26,7 @@ class Rules:
 
 
 class Pair(NamedTuple):
-    """`verdict` is None where only one arm was asked. `document` is DESIGN's pair without its `id`, ready for JSON."""
+    """`verdict` is None where only one arm was asked. `document` is the pair without its `id`, ready for JSON."""
 
     verdict: Match | None
     document: dict[str, Any]
@@ -52,9 +52,9 @@ def rules(rollout: Rollout) -> Rules:
 def make_pair(record: Record, rules: Rules) -> Pair:
     """The pair of one record.
 
-    In the document times are RFC 3339 in UTC, durations seconds. A body is its JSON value or its text; of other bytes
-    only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a pair is incomparable, `more_differences`
-    how many are not listed.
+    In the document times are RFC 3339 in UTC, durations seconds; `first_byte` is null where no body came. A body is its
+    JSON value or its text; of other bytes only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a
+    pair is incomparable, `more_differences` how many are not listed.
     """
     redactor = rules.redactor
     legacy, agent = _body(record.legacy), _body(record.agent)
@@ -132,6 +132,7 @@ def _outcome(outcome: Outcome | None, content: Body, rules: Rules) -> dict[str, 
         "status": outcome.status,
         "decision": None if decision is MISSING else decision,
         "duration": round(outcome.duration, 6),
+        "first_byte": round(outcome.first_byte, 6) or None,
         "error": outcome.error or None,
         "headers": rules.redactor.headers(outcome.headers),
         "body": kept,

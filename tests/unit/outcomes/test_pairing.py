@@ -41,7 +41,9 @@ def pair(legacy: Outcome | None, agent: Outcome | None, **fields: Any) -> Pair:
 
 
 def test_the_whole_document() -> None:
-    made = pair(answer({"decision": "approve", "id": 1}), answer({"decision": "deny", "id": 2}, status=201))
+    made = pair(
+        answer({"decision": "approve", "id": 1}), answer({"decision": "deny", "id": 2}, status=201, first_byte=0.125)
+    )
     assert made.verdict is Match.MISMATCHED
     assert made.document == {
         "request_id": "r-1",
@@ -72,6 +74,7 @@ def test_the_whole_document() -> None:
             "status": 200,
             "decision": "approve",
             "duration": 0.25,
+            "first_byte": None,
             "error": None,
             "headers": {"content-type": "application/json"},
             "body": {"decision": "approve", "id": 1},
@@ -81,6 +84,7 @@ def test_the_whole_document() -> None:
             "status": 201,
             "decision": "deny",
             "duration": 0.25,
+            "first_byte": 0.125,
             "error": None,
             "headers": {"content-type": "application/json"},
             "body": {"decision": "deny", "id": 2},
