@@ -12,7 +12,7 @@ from typing import Final
 from proxy.gateway.accounts import Accounts
 from proxy.gateway.answers import STATUS_LINES, error_answer
 from proxy.gateway.connection import Connection
-from proxy.gateway.fallback import PartialAnswer, too_unsure, why_not
+from proxy.gateway.fallback import PartialAnswer, may_be_unsure, too_unsure, why_not
 from proxy.gateway.reply import Client, Reply
 from proxy.gateway.request import REPLAY, Request
 from proxy.gateway.shadow import ShadowCopy
@@ -249,7 +249,7 @@ class Exchange(Accounts):
             if self._agent_cannot(connection, rollout):
                 return
             arm = b"agent"
-            if rollout.confidence is not None and status < 300:
+            if rollout.confidence is not None and may_be_unsure(connection):
                 reply.judged = []
         if not request.complete:
             connection.spoil()  # the rest of the request will not be sent

@@ -34,6 +34,17 @@ def why_not(rollout: RolloutEntry, connection: Connection) -> tuple[Failure, str
     return None
 
 
+def may_be_unsure(connection: Connection) -> bool:
+    """Whether an answer's body may tell a confidence, so that the client has to wait for its end. JSON may, and what
+    does not say what it is; a stream of events does not."""
+    if connection.status >= 300:
+        return False
+    for name, value in connection.noted:
+        if name == b"content-type":
+            return b"json" in value.lower()
+    return True
+
+
 def too_unsure(rollout: RolloutEntry, body: bytes) -> str | None:
     """The reason where an answer's confidence is below the limit. An answer that tells none is taken as it is."""
     if rollout.confidence is None:

@@ -199,6 +199,8 @@ def _answer_names(snapshot: Snapshot) -> Names:
     for route in snapshot.routes:
         if route.rollout is not None:
             noted.add(route.rollout.escalate.header.encode())
+            if route.rollout.escalate.confidence_path:
+                noted.add(b"content-type")
             noted.update(name.encode() for name in route.rollout.record.headers)
     return answer_names(frozenset(noted))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from proxy.model.snapshot import BUCKETS, FallbackSpec
+from proxy.model.snapshot import BUCKETS, EscalateSpec, FallbackSpec, RecordSpec
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import answer
 
@@ -107,6 +107,29 @@ async def test_chunks_pass_as_they_come(world: World) -> None:
         assert await client.reader.readexactly(10) == b"5\r\nfirst\r\n"
         go.set()
         assert await client.reader.readexactly(14) == b"4\r\nlast\r\n0\r\n\r\n"
+
+
+async def test_events_pass_as_they_come_also_where_an_answer_may_be_judged_by_its_confidence(world: World) -> None:
+    confidence = EscalateSpec(confidence_path="$.confidence", confidence_below=0.6)
+    world.use(weight=BUCKETS, escalate=confidence, record=RecordSpec(headers=()))
+    go = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"9\r\ndata: 1\n\n\r\n")
+        await go.wait()
+        writer.write(b"0\r\n\r\n")
+
+    world.agent.handler = handler
+    async with world.client() as client:
+        client.send(b"GET /refunds HTTP/1.1\r\nHost: a\r\nX-User-Id: u\r\n\r\n")
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert b"x-crossfade-arm: agent" in head
+        assert b"Content-Type: text/event-stream" in head
+        assert await client.reader.readexactly(14) == b"9\r\ndata: 1\n\n\r\n"
+        go.set()
+        assert await client.reader.readexactly(5) == b"0\r\n\r\n"
 
 
 async def test_a_chunked_upload_passes_as_it_comes(world: World) -> None:
