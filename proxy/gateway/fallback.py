@@ -36,12 +36,12 @@ def why_not(rollout: RolloutEntry, connection: Connection) -> tuple[Failure, str
 
 def may_be_unsure(connection: Connection) -> bool:
     """Whether an answer's body may tell a confidence, so that the client has to wait for its end. JSON may, and what
-    does not say what it is; a stream of events does not."""
+    does not say what it is; a stream of events or of lines of JSON does not."""
     if connection.status >= 300:
         return False
     for name, value in connection.noted:
         if name == b"content-type":
-            return b"json" in value.lower()
+            return value.partition(b";")[0].strip().lower().endswith((b"/json", b"+json"))
     return True
 
 

@@ -105,9 +105,11 @@ async def test_a_failure_that_is_not_to_fall_back_is_the_clients_to_see(world: W
     assert (said.status, said.body, said["x-crossfade-arm"]) == (500, b"broken", "agent")
 
 
-async def test_low_confidence_goes_to_the_human(world: World) -> None:
+@pytest.mark.parametrize("kind", [None, "application/json; charset=utf-8", "application/vnd.shop+JSON"])
+async def test_low_confidence_goes_to_the_human(world: World, kind: str | None) -> None:
     world.use(weight=100_000, escalate=EscalateSpec(confidence_path="$.confidence", confidence_below=0.6))
-    world.agent.answers = lambda seen: answer(b'{"confidence": %s}' % seen.body)
+    headers = [f"Content-Type: {kind}"] if kind else []
+    world.agent.answers = lambda seen: answer(b'{"confidence": %s}' % seen.body, 200, *headers)
     assert (await world.ask(body=b"0.9", X_User_Id="u"))["x-crossfade-arm"] == "agent"
     said = await world.ask(body=b"0.5", X_User_Id="u")
     assert said["x-crossfade-arm"] == "legacy"

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from proxy.model.snapshot import BUCKETS, EscalateSpec, FallbackSpec, RecordSpec
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import answer
@@ -109,14 +111,17 @@ async def test_chunks_pass_as_they_come(world: World) -> None:
         assert await client.reader.readexactly(14) == b"4\r\nlast\r\n0\r\n\r\n"
 
 
-async def test_events_pass_as_they_come_also_where_an_answer_may_be_judged_by_its_confidence(world: World) -> None:
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson; charset=utf-8"])
+async def test_events_pass_as_they_come_also_where_an_answer_may_be_judged_by_its_confidence(
+    world: World, kind: str
+) -> None:
     confidence = EscalateSpec(confidence_path="$.confidence", confidence_below=0.6)
     world.use(weight=BUCKETS, escalate=confidence, record=RecordSpec(headers=()))
     go = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % kind.encode())
         writer.write(b"9\r\ndata: 1\n\n\r\n")
         await go.wait()
         writer.write(b"0\r\n\r\n")
@@ -126,7 +131,7 @@ async def test_events_pass_as_they_come_also_where_an_answer_may_be_judged_by_it
         client.send(b"GET /refunds HTTP/1.1\r\nHost: a\r\nX-User-Id: u\r\n\r\n")
         head = await client.reader.readuntil(b"\r\n\r\n")
         assert b"x-crossfade-arm: agent" in head
-        assert b"Content-Type: text/event-stream" in head
+        assert b"Content-Type: %b\r\n" % kind.encode() in head
         assert await client.reader.readexactly(14) == b"9\r\ndata: 1\n\n\r\n"
         go.set()
         assert await client.reader.readexactly(5) == b"0\r\n\r\n"
