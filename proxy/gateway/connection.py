@@ -115,8 +115,8 @@ class Connection(Writer):
     bytes go once it has changed its protocol."""
 
     __slots__ = (
-        "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_first", "_head_done", "_held",
-        "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
+        "_chunked", "_chunks", "_complete", "_connection", "_done", "_ended", "_fed", "_first", "_full", "_head_done",
+        "_held", "_interim", "_keep", "_kinds", "_names", "_old", "_parser", "_place", "_protocol", "_raw", "_seen",
         "_sent_at", "_start", "_switching", "_tail", "_until_end", "_upgrade", "closing", "deadline", "ends",
         "head_only", "length", "lines", "noted", "now", "pooled", "status", "taker", "tunnel", "upstream",
     )  # fmt: skip
@@ -135,7 +135,7 @@ class Connection(Writer):
         self.pooled = False
         self._done = self._complete = True
         self._ended = False
-        self._seen = self._head_done = self._interim = self._until_end = self._held = False
+        self._seen = self._head_done = self._interim = self._until_end = self._held = self._full = False
         self._fed = 0
         self._switching = False
         self._upgrade = self._raw = self._first = b""
@@ -283,7 +283,8 @@ class Connection(Writer):
         taker, self.taker = self.taker, None
         if self._held:
             self.hold_reading(False)
-        self.upstream.release(self, keep=self._keep and self._complete)
+        # One that has not taken all of the request may never do so, and then the next one would wait behind it.
+        self.upstream.release(self, keep=self._keep and self._complete and not self._full)
         if taker is not None:
             taker.ended()
 
@@ -337,6 +338,7 @@ class Connection(Writer):
         if self.tunnel is not None:
             self.tunnel.hold(True, self)
             return
+        self._full = True
         if not self._complete:
             self.deadline = monotonic() + self.upstream.idle_timeout
         if self.taker is not None:
@@ -346,6 +348,7 @@ class Connection(Writer):
         if self.tunnel is not None:
             self.tunnel.hold(False, self)
             return
+        self._full = False
         if not self._complete:
             self.deadline = _FOREVER
         if self.taker is not None:

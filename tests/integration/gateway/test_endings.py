@@ -109,14 +109,15 @@ async def test_an_early_answer_does_not_leak_an_upstream_that_reads_no_more(worl
 
 
 async def test_an_answer_to_a_body_that_waits_for_the_upstream_leaves_the_client_free(world: World) -> None:
-    """All of the body has come, the upstream has not taken it and answers, and its connection goes."""
+    """All of the body has come, the upstream has not taken it and answers. It may never take the rest, so that nothing
+    more can be asked of its connection."""
     answered = asyncio.Event()
 
     async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         world.human.note(Message("", []))
         await answered.wait()
         writer.write(answer(b"too large", 413))
-        await writer.drain()
+        await asyncio.sleep(60)
 
     world.human.handler = refuses
     async with world.client() as client:
