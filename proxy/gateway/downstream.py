@@ -236,7 +236,7 @@ class Downstream(Client):
         """The active request has been answered."""
         exchange, self.active = self.active, None
         reader = self._reader
-        if reader.offered and not reader.requests:
+        if (reader.offered or reader.held) and not reader.requests:
             reader.go_on()  # it was the last one that offered, and its protocol stays
         if exchange is not None and not exchange.request.complete:
             self._linger()

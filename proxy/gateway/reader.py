@@ -40,6 +40,12 @@ _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 """Values of Connection that nominate no header."""
 
 
+_SLICE: Final = 16 << 10
+_MANY: Final = 64
+"""A request takes some twenty times the memory of its shortest bytes. So once there are this many, the rest of a read
+of more than `_SLICE` bytes stays as it came."""
+
+
 class RequestReader:
     """`requests` are those that came, the last one perhaps without the end of its body. `in_head` says that a part of
     a head has come, which is `_kept`. `_raw` is what is read just now, behind what was kept, and `_place` where in it
@@ -84,9 +90,19 @@ class RequestReader:
         return parser
 
     def feed(self, data: bytes) -> None:
-        if self.offered:
+        """Parse what has come. Of many requests behind each other only so many are made of their bytes at a time."""
+        if self.offered or self.held:
             self.held += data
             return
+        while len(data) > _SLICE and self._parsing is None and not self._refused():
+            first, data = data[:_SLICE], data[_SLICE:]
+            self._feed(first)
+            if self._offers() or len(self.requests) >= _MANY:
+                self.held += data
+                return
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         parsing = self._parsing
         self._raw, self._place, self._begun = data, 0, self.in_head
         if self.in_head:
@@ -147,7 +163,7 @@ class RequestReader:
             self._parsing = request
 
     def go_on(self) -> None:
-        """The protocol stays: what was held is HTTP."""
+        """The requests before are through, and the protocol stays: what was held is HTTP."""
         self.offered = False
         held, self.held = self.held, b""
         if held and not self._refused():

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.model.snapshot import LimitsSpec
 from tests.integration.gateway.conftest import World, until
-from tests.integration.gateway.peers import answer, connect, request
+from tests.integration.gateway.peers import Message, answer, connect, request
 
 BIG = 64 << 20
 ROOM = 8 << 20
@@ -179,3 +179,24 @@ async def test_a_body_in_tiny_chunks_is_kept_in_larger_pieces(world: World) -> N
         go.set()
         assert (await client.read()).status == 200
     assert world.human.seen[0].body == b"ab" * 20_000
+
+
+async def test_pipelined_requests_wait_as_the_bytes_that_they_are(world: World) -> None:
+    """A request that is made takes twenty times the memory of its bytes: a read of thousands makes some of them."""
+    go_on = asyncio.Event()
+
+    async def answers(_: Message) -> bytes:
+        await go_on.wait()
+        return answer(b"")
+
+    world.human.answers = answers
+    count = 6000
+    async with world.client() as client:
+        client.send(b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+        await until(lambda: world.worker.shared.inflight == 1)
+        [downstream] = world.worker.clients
+        await until(lambda: not downstream.transport.is_reading())
+        assert len(downstream._reader.requests) < 1000
+        go_on.set()
+        for _ in range(count):
+            assert (await client.read()).status == 200

@@ -77,8 +77,8 @@ async def test_what_has_left_in_part_is_not_sent_again(world: World) -> None:
         [pooled] = upstreams["human"].idle
         [downstream] = world.worker.clients
         asked = request("POST", "/refunds", b"x" * 100_000, X_User_Id="u")
-        downstream.data_received(asked[:80_000])
-        downstream.data_received(asked[80_000:])
+        downstream.data_received(asked[:90_000])
+        downstream.data_received(asked[90_000:])
         await world.agent.wait_for(1)
         [attempt] = upstreams["agent"].active
         attempt.data_received(answer(b"", 500))
