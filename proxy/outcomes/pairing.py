@@ -1,6 +1,7 @@
 """From a worker's record to the pair that is stored: both arms' outcomes side by side, compared and masked.
 
-Each body is decoded once. The verdict is found on what the arms said; the document holds the masked form only.
+Each body is decoded and masked once, and both arms' together where they are the same bytes. The verdict is found on
+what the arms said; the document holds the masked form only.
 """
 
 from dataclasses import dataclass
@@ -57,8 +58,10 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     pair is incomparable, `more_differences` how many are not listed.
     """
     redactor = rules.redactor
-    legacy, agent = _body(record.legacy), _body(record.agent)
+    legacy = _body(record.legacy)
+    agent = legacy if _same_body(record) else _body(record.agent)
     result = _compare(record, legacy, agent, rules.comparer)
+    kept = redactor.body(legacy)
     document: dict[str, Any] = {
         "request_id": record.request_id,
         "trace_id": record.trace_id,
@@ -84,8 +87,8 @@ def make_pair(record: Record, rules: Rules) -> Pair:
             "body": redactor.body(body.read(record.body, record.truncated)),
             "truncated": record.truncated,
         },
-        "legacy": _outcome(record.legacy, legacy, rules),
-        "agent": _outcome(record.agent, agent, rules),
+        "legacy": _outcome(record.legacy, legacy, kept, rules),
+        "agent": _outcome(record.agent, agent, kept if agent is legacy else redactor.body(agent), rules),
         "escalation": _escalation(record.escalation, redactor),
         "steps": [],
     }
@@ -94,6 +97,13 @@ def make_pair(record: Record, rules: Rules) -> Pair:
 
 def _body(outcome: Outcome | None) -> Body:
     return body.read(outcome.body, outcome.truncated) if outcome else NO_BODY
+
+
+def _same_body(record: Record) -> bool:
+    legacy, agent = record.legacy, record.agent
+    if legacy is None or agent is None:
+        return False
+    return legacy.body == agent.body and legacy.truncated == agent.truncated
 
 
 def _compare(record: Record, legacy: Body, agent: Body, comparer: Comparer) -> Comparison | None:
@@ -122,10 +132,10 @@ def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
     return ""
 
 
-def _outcome(outcome: Outcome | None, content: Body, rules: Rules) -> dict[str, Any] | None:
+def _outcome(outcome: Outcome | None, content: Body, kept: Any, rules: Rules) -> dict[str, Any] | None:
+    """`kept` is what the redactor leaves of the content."""
     if outcome is None:
         return None
-    kept = rules.redactor.body(content)
     # Read from the masked body: a hidden member stays hidden, even where it is the decision.
     decision = rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING
     return {

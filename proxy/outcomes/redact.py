@@ -30,11 +30,6 @@ _LOOK: Final = re.compile(
     re.VERBOSE,
 )
 
-_HINTS: Final = (b"eyJ", b"=", b"\\u", b'"{', b'"[', b'" ', b'"\\')
-_HINTS_ANY_CASE: Final = (b"bearer", b"basic")
-"""A JSON document without any of these holds no string that needs a look: no credential by its look however it is
-escaped, no `name=value`, and no string that is a JSON document itself."""
-
 _LINE: Final = re.compile(r"""(?<![\w-])(?P<name>[\w-]{1,64})["']?\s{0,8}:\s*""")
 _LINE_VALUE: Final = re.compile(
     r""" "(?:[^"\\]|\\.)*"?\\? | '(?:[^'\\]|\\.)*'?\\? | [\[{].* |
@@ -53,13 +48,16 @@ _ELEMENT: Final = re.compile(r"<(?P<tag>(?:[\w.-]{1,64}:)?(?P<name>[\w.-]{1,64})
 class Redactor:
     """Masks by a list of member names. Pure: what comes in is never changed."""
 
-    __slots__ = ("_hides", "nothing")
+    __slots__ = ("_covers", "_hides", "nothing")
 
     def __init__(self, names: Iterable[str]) -> None:
         hidden = frozenset(_plain(name) for name in names)
         self.nothing = not hidden
         # Bodies repeat their member names, so what a name comes to is remembered for the latest 4096.
         self._hides: Callable[[str], bool] = lru_cache(maxsize=4096)(lambda name: _plain(name) in hidden)
+        self._covers: Callable[[str], bool] = lru_cache(maxsize=4096)(
+            lambda name: bool(_CREDENTIAL_HEADER.search(name)) or self._hides(name)
+        )
 
     def hides(self, name: str) -> bool:
         """The value of a member so called must not be kept."""
@@ -96,7 +94,7 @@ class Redactor:
         """Recorded headers by name, repeated ones joined by a comma; credentials are masked."""
         kept: dict[str, str] = {}
         for name, value in headers:
-            shown = MASK if _CREDENTIAL_HEADER.search(name) or self._hides(name) else look(value)
+            shown = MASK if self._covers(name) else look(value)
             kept[name] = f"{kept[name]}, {shown}" if name in kept else shown
         return kept
 
@@ -148,11 +146,21 @@ def look(text: str) -> str:
 
 
 def _suspicious(raw: bytes) -> bool:
-    # A search for each of these takes a tenth of what one regular expression for all takes.
-    if any(hint in raw for hint in _HINTS):
+    """Whether a JSON document may hold a string that needs a look: a credential by its look, however it is escaped, a
+    `name=value`, or a string that is a JSON document itself.
+
+    A search for each sign takes a tenth of what one regular expression for all takes, and one for a single byte a tenth
+    of that: so nothing is searched for that a single byte rules out.
+    """
+    if b"=" in raw or b'"{' in raw or b'"[' in raw or b"eyJ" in raw:
         return True
+    if b"\\" in raw:
+        if b"\\u" in raw or b'"\\' in raw:
+            return True
+    elif b" " not in raw and raw.isascii():
+        return False  # no space, which follows `bearer` and `basic`: any other kind of it is escaped, or not ASCII
     lower = raw.lower()
-    return any(hint in lower for hint in _HINTS_ANY_CASE)
+    return b"bearer" in lower or b"basic" in lower or b'" ' in raw
 
 
 def _plain(name: str) -> str:

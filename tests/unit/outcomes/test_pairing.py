@@ -107,6 +107,21 @@ def test_the_same_bytes_match_but_only_with_a_decision() -> None:
     assert pair(without, without).verdict is Match.INCOMPARABLE
 
 
+def test_the_same_bytes_are_kept_for_both_arms_and_neither_changes_the_other() -> None:
+    said = answer({"decision": "approve", "password": "hunter2"})
+    made = pair(said, said._replace(status=201))
+    kept = {"decision": "approve", "password": "[redacted]"}
+    assert [made.document[arm]["body"] for arm in ("legacy", "agent")] == [kept, kept]
+    assert [made.document[arm]["status"] for arm in ("legacy", "agent")] == [200, 201]
+
+
+def test_the_same_bytes_where_one_is_a_beginning_are_not_the_same_body() -> None:
+    said = answer({"decision": "approve"})
+    made = pair(said, said._replace(truncated=True))
+    assert (made.verdict, made.document["agent"]["truncated"]) == (Match.INCOMPARABLE, True)
+    assert isinstance(made.document["agent"]["body"], str)
+
+
 @pytest.mark.parametrize("asked", ["legacy", "agent"])
 def test_where_one_arm_was_asked_there_is_no_verdict(asked: str) -> None:
     only = answer({"decision": "approve"})

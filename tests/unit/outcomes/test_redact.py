@@ -84,6 +84,16 @@ def test_an_escaped_credential_is_found_too() -> None:
     assert "eyJ" not in str(kept(b'{"note": "' + JWT.replace("eyJ", "\\u0065yJ").encode() + b'"}'))
 
 
+@pytest.mark.parametrize("space", [" ", "\t", "\n", "\x1f", "\x85", "\xa0", "\u1680", "\u2003", "\u3000"])
+def test_a_credential_is_found_after_any_kind_of_space(space: str) -> None:
+    assert "8f14e" not in str(kept(orjson.dumps({"note": f"bearer{space}8f14e45fceea167a"})))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t", "\n", "\r"])
+def test_a_document_within_a_string_is_found_after_any_space_of_json(space: str) -> None:
+    assert "hunter2" not in str(kept(orjson.dumps({"note": f'{space}{{"password":"hunter2"}}'})))
+
+
 @pytest.mark.parametrize(
     "text", ["the bearer delivered it", "Basic questions remain", "eyJ", "eyJust.a.note", "a bearer of good tidings"]
 )
