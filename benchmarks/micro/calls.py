@@ -1,5 +1,6 @@
 """The calls that are timed, by name: first the way of a request through the worker, then that of a record to a pair."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,11 @@ import orjson
 from proxy.analysis.breaker import Breaker
 from proxy.config.rollout_schema import Rollout
 from proxy.gateway.headers import request_names
+from proxy.gateway.parcels import Parcels
 from proxy.model import link
-from proxy.model.records import Outcome, Record, unpack
+from proxy.model.records import Parcel, split, unpack
 from proxy.model.snapshot import KeySource, MatchSpec
+from proxy.model.tick import Tick, to_wire
 from proxy.outcomes.pairing import make_pair, rules
 from proxy.routing.bucket import bucketer, key_hasher
 from proxy.routing.decide import decide, sampled
@@ -79,26 +82,37 @@ def _record_calls() -> dict[str, Callable[[], object]]:
     compare = {"decision": "$.decision", "fields": {"ignore": ["$.id"]}}
     rollout = Rollout.model_validate({"agent": "agent", "version": "1", "salt": "s", "compare": compare})
     compiled = rules(rollout)
-    same, other = _record(ANSWER, ANSWER), _record(ANSWER, {**ANSWER, "decision": "deny", "amount": 0})
-    frame = link.encode(link.TICK, [tuple(same)])
-    (_, (decoded,)), *_ = link.Decoder().feed(frame)
+    packed = _packed(ANSWER, ANSWER)
+    same, other = unpack(packed), unpack(_packed(ANSWER, {**ANSWER, "decision": "deny", "amount": 0}))
+    parcels = Parcels()
+    parcels.on_full = lambda: shipped.append(parcels.drain()[0])
+    shipped: deque[Parcel] = deque(maxlen=1)
+    while not shipped:
+        parcels.add("refunds", packed, 1)
+    records = shipped[0].records
+    data = b"".join(records)
+    tick = Tick("0" * 32, 1, 1_764_000_000.0)
+    frame = link.encode(link.TICK, to_wire(tick), records)
     document = make_pair(other, compiled).document
     return {
-        "link: encode one record of 2 KiB": lambda: link.encode(link.TICK, [tuple(same)]),
+        "record: pack one of 2 KiB": lambda: parcels.add("refunds", packed, 1),
+        "link: encode a parcel of 128 KiB": lambda: link.encode(link.TICK, to_wire(tick), records),
         "link: decode it": lambda: list(link.Decoder().feed(frame)),
-        "record: unpack": lambda: unpack(decoded),
+        "record: split that parcel": lambda: list(split(data)),
+        "record: unpack one": lambda: unpack(packed),
         "pair: equal answers": lambda: make_pair(same, compiled),
         "pair: two differences": lambda: make_pair(other, compiled),
         "pair: its JSON": lambda: orjson.dumps(document),
     }
 
 
-def _record(legacy: dict[str, Any], agent: dict[str, Any]) -> Record:
-    headers = (("content-type", "application/json"),)
-    return Record(
-        request_id="5f2b7c9a1d3e-0000002a", trace_id="0af7651916cd43dd8448eb211c80319c", route="refunds", version="1",
-        stage="shadow", epoch=1, at=1_764_000_000.0, method="POST", target="/refunds/7", key_hash="c" * 32, bucket=4321,
-        arm="legacy", mode="legacy", reason="bucket_out", fate="mirrored", headers=headers, body=BODY,
-        legacy=Outcome(200, 0.012, "", headers, orjson.dumps(legacy)),
-        agent=Outcome(200, 0.034, "", headers, orjson.dumps(agent)),
+def _packed(legacy: dict[str, Any], agent: dict[str, Any]) -> tuple[Any, ...]:
+    """A record's fields as the worker packs them."""
+    headers = b"content-type: application/json\r\n"
+    return (
+        b"5f2b7c9a1d3e-0000002a", b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "refunds", "1", "shadow",
+        1, 1_764_000_000.0, b"POST", b"/refunds/7", b"c" * 16, 4321, "legacy", "legacy", "bucket_out", "mirrored",
+        headers, BODY, False, b"", "",
+        200, 0.012, "", headers, orjson.dumps(legacy), False, 0.011,
+        200, 0.034, "", headers, orjson.dumps(agent), False, 0.033,
     )  # fmt: skip

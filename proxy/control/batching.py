@@ -13,7 +13,7 @@ import structlog
 
 from proxy.config.rollout_schema import Rollout
 from proxy.model.measures import OUTCOMES, RESULTS
-from proxy.model.records import unpack
+from proxy.model.records import split, unpack
 from proxy.model.rollouts import Batch
 from proxy.model.tick import Tick
 from proxy.model.words import Arm
@@ -73,11 +73,15 @@ async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: 
     _book_outcomes(tick, by_route, drafts)
     loop = asyncio.get_running_loop()
     turn = loop.time()
-    for fields in tick.records:
-        _book_record(fields, by_route, drafts, dropped)
-        if loop.time() - turn > SLICE_SECONDS:
-            await asyncio.sleep(0)
-            turn = loop.time()
+    try:
+        for fields in split(tick.records):
+            _book_record(fields, by_route, drafts, dropped)
+            if loop.time() - turn > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                turn = loop.time()
+    except ValueError as error:
+        dropped("", MALFORMED, 1)
+        _log.error("records_unreadable", source=tick.source, problem=str(error))
     return [
         Batch(
             route,

@@ -117,7 +117,7 @@ class Control:
                 self.controller.observe(tick)
             await self.recorder.submit(tick)
         except Exception:  # noqa: BLE001  # whatever is wrong with it, the ticks after it must be taken
-            _log.exception("tick_lost", source=tick.source, seq=tick.seq, records=len(tick.records))
+            _log.exception("tick_lost", source=tick.source, seq=tick.seq, bytes=len(tick.records))
 
     def trip(self, trip: Trip) -> None:
         self.controller.trip(trip)

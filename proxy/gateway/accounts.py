@@ -6,11 +6,10 @@ A base class of the exchange and not a part of it: one more object for each requ
 from time import monotonic, time
 
 from proxy.gateway.connection import Taker
-from proxy.gateway.recording import Notes
+from proxy.gateway.recording import Draft, Notes
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry, RouteEntry, Way
-from proxy.model.records import OutcomeFields
 from proxy.model.words import Failure, Fate, Reason
 from proxy.routing.decide import sampled
 from proxy.telemetry.logs import access_line
@@ -46,7 +45,7 @@ class Accounts(Taker):
         count = rollout.requests
         rollout.requests = count + 1
         if sampled(count, rollout.record_share):
-            self._notes = Notes(rollout.spec, time())
+            self._notes = Notes(rollout, time())
         return count
 
     def _count_fate(self, rollout: RolloutEntry, fate: Fate) -> None:
@@ -93,18 +92,19 @@ class Accounts(Taker):
             notes.legacy = told
         self._part_done(notes)
 
-    def _attempted(self, agent: OutcomeFields) -> None:
+    def _attempted(self, agent: Draft) -> None:
         """What the agent tried before legacy took over has been read."""
         if self._notes is not None:
             self._notes.agent = agent
             self._part_done(self._notes)
 
-    def _copied(self, fate: Fate, agent: OutcomeFields | None) -> None:
+    def _copied(self, fate: Fate, agent: Draft | None) -> None:
         """The copy has met its fate."""
         assert self._rollout is not None  # only a rollout's request is copied
         self._count_fate(self._rollout, fate)
         if self._notes is not None:
-            self._notes.agent = agent
+            if agent is not None:
+                self._notes.agent = agent
             self._part_done(self._notes)
 
     def _part_done(self, notes: Notes) -> None:
@@ -114,9 +114,9 @@ class Accounts(Taker):
             return
         way = self._way
         served = (way.arm._value_, way.mode._value_, self._reason._value_)
-        key_hash = self._rollout.key_hash(self._key) if self._key is not None else ""
-        fields, size = notes.pack(self.request, self._route.name, key_hash, self._bucket, served)
-        self._shared.counters.record(self._route.name, fields, size)
+        key_hash = self._rollout.key_hash(self._key) if self._key is not None else b""
+        fields, bodies = notes.fields(self.request, self._route.name, key_hash, self._bucket, served)
+        self._shared.counters.record(self._route.name, fields, bodies)
 
     def _log_access(self, status: int, sent: int) -> None:
         request, duration = self.request, monotonic() - self.started

@@ -7,14 +7,13 @@ from zero.
 
 from bisect import bisect_right
 from collections import defaultdict
-from typing import Any, Final
+from typing import Any
 
+from proxy.gateway.parcels import Parcels
 from proxy.model import measures
+from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Histograms, Labels
 from proxy.model.words import Arm, Mode
-
-_MAX_RECORDS_BYTES: Final = 16 << 20
-"""Records kept for the next tick. What comes past it is dropped and counted."""
 
 
 class Tally:
@@ -65,8 +64,7 @@ class Counters:
         self.health: dict[Labels, int] = defaultdict(int)
         self._refused: dict[Labels, int] = defaultdict(int)
         self._tallies: dict[tuple[Any, ...], Tally] = {}
-        self.records: list[Any] = []
-        self._records_bytes = 0
+        self.parcels = Parcels()
 
     def tally(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> Tally:
         """The tally of these labels; the same one while anybody counts there."""
@@ -90,15 +88,13 @@ class Counters:
     def refused(self, error: str) -> None:
         self._refused[(error,)] += 1
 
-    def record(self, route: str, fields: tuple[Any, ...], size: int) -> None:
-        """Keep a packed record of about `size` bytes for the next tick."""
-        if self._records_bytes + size > _MAX_RECORDS_BYTES:
-            self.dropped[(route, "worker_full")] += 1
-            return
-        self._records_bytes += size
-        self.records.append(fields)
+    def record(self, route: str, fields: tuple[Any, ...], bodies: int) -> None:
+        """Keep a record, whose bodies have so many bytes, for the next tick."""
+        reason = self.parcels.add(route, fields, bodies)
+        if reason:
+            self.dropped[(route, reason)] += 1
 
-    def drain(self) -> tuple[Counts, Histograms, list[Any]]:
+    def drain(self) -> tuple[Counts, Histograms, list[Parcel]]:
         """What was counted since the last call."""
         counters: Counts = {}
         for family, counts in (
@@ -120,8 +116,7 @@ class Counters:
                 counts.clear()
         histograms: Histograms = {}
         self._drain_tallies(counters, histograms)
-        records, self.records, self._records_bytes = self.records, [], 0
-        return counters, histograms, records
+        return counters, histograms, self.parcels.drain()
 
     def _drain_tallies(self, counters: Counts, histograms: Histograms) -> None:
         requests: dict[Labels, int] = {}

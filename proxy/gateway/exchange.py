@@ -204,7 +204,7 @@ class Exchange(Accounts):
             if self._notes is None:
                 request.let_go(0)
             else:
-                self._notes.first = request.let_go(self._notes.spec.record.max_body)
+                self._notes.first = request.let_go(self._notes.rollout.spec.record.max_body)
             self._no_copy(Fate.OVERSIZED)
 
     def all_there(self) -> None:
@@ -380,7 +380,7 @@ class Exchange(Accounts):
         if self._notes is not None:
             self._notes.agent = self._notes.outcome(self._status, duration, failure.value, self._first_byte)
             self._notes.forget()
-            self._notes.escalation = (escalation.decode(), reason)
+            self._notes.escalation, self._notes.why = escalation, reason
         self._tries = 0
         self._stale = False
         self._sent_at = monotonic()

@@ -7,10 +7,9 @@ from typing import Final
 import orjson
 
 from proxy.gateway.connection import Connection, Taker
-from proxy.gateway.recording import Excerpt, outcome
+from proxy.gateway.recording import Draft, begun
 from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
-from proxy.model.records import OutcomeFields
 from proxy.model.words import Failure
 
 _LONGEST_REASON: Final = 200
@@ -65,26 +64,24 @@ class PartialAnswer(Taker):
     """
 
     __slots__ = (
-        "_connection", "_done", "_error", "_excerpt", "_first_byte", "_noted", "_rollout", "_sent_at", "_status",
+        "_connection", "_done", "_draft", "_error", "_first_byte", "_sent_at", "_status",
     )  # fmt: skip
 
     def __init__(
         self,
         rollout: RolloutEntry,
         connection: Connection,
-        done: Callable[[OutcomeFields], None],
+        done: Callable[[Draft], None],
         error: str,
         sent_at: float,
     ) -> None:
         self._done = done
-        self._rollout = rollout
         self._connection = connection
         self._status = connection.status
-        self._noted = connection.noted
         self._error = error
         self._sent_at = sent_at
         self._first_byte = 0.0
-        self._excerpt = Excerpt(rollout.spec.record.max_body)
+        self._draft = begun(rollout, connection.noted)
 
     def connected(self, connection: Connection) -> None:  # noqa: ARG002  # the port has it
         raise AssertionError("it takes over a connection that is under way")
@@ -98,10 +95,10 @@ class PartialAnswer(Taker):
     def body(self, data: bytes) -> None:
         if not self._first_byte:
             self._first_byte = self._connection.now - self._sent_at
-        self._excerpt.add(data)
+        self._draft.add(data)
 
     def flush(self) -> None:
-        if self._excerpt.truncated:
+        if self._draft.truncated:
             self._connection.abandon()
             self.ended()
 
@@ -109,8 +106,8 @@ class PartialAnswer(Taker):
         pass  # the request was sent
 
     def ended(self) -> None:
-        spec, duration = self._rollout.spec.record, monotonic() - self._sent_at
-        self._done(outcome(spec, self._status, duration, self._error, self._noted, self._excerpt, self._first_byte))
+        duration = monotonic() - self._sent_at
+        self._done(self._draft.finish(self._status, duration, self._error, self._first_byte))
 
     def lost(self, error: UpstreamError, *, stale: bool) -> None:  # noqa: ARG002  # the port has them
         self.ended()

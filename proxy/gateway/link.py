@@ -18,6 +18,7 @@ from proxy.gateway.outbox import DiskResult, DiskWork, Outbox
 from proxy.model import link
 from proxy.model.clock import Clock
 from proxy.model.link import Decoder, FrameError, Hello, Trip, encode
+from proxy.model.records import Parcel
 from proxy.model.snapshot import Snapshot, decode
 from proxy.model.tick import Counts, Gauges, Histograms, Labels
 from proxy.model.words import Phase
@@ -81,9 +82,9 @@ class Link:
             return False
         return True
 
-    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]) -> None:
+    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> None:
         """Take what happened since the last report, to be sent or kept. Never waits, never raises on a full disk."""
-        self._outbox.put(counters, histograms, gauges, records)
+        self._outbox.put(counters, histograms, gauges, parcels)
         self._wake.set()
         if self._writer is None or not self._outbox.on_the_way:
             self._ack_at = self._clock.monotonic()

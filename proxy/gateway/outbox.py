@@ -14,25 +14,18 @@ Rules kept here:
 
 from collections import deque
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.model.clock import Clock
 from proxy.model.link import TICK, WINDOW, encode
 from proxy.model.measures import PAIRS_DROPPED
-from proxy.model.records import Record
+from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, to_wire
 
 MAX_MEMORY: Final = 32 << 20
-MAX_TICK: Final = 1 << 20
-"""Bytes over which a tick is cut in two, so that no frame takes long to read; a single record may be longer."""
-MAX_RECORD: Final = 4 << 20
-"""Bytes over which a single record is dropped: it would fill the memory alone."""
 SPOOL_FULL: Final = "spool_full"
-TOO_LARGE: Final = "too_large"
-_ROUTE: Final = Record._fields.index("route")
-_PART: Final = 256
-"""Records of one frame: of usual ones that is well below MAX_TICK."""
 _BATCH: Final = 64
+_NOTHING: Final = Parcel([], {})
 
 
 class DiskWork(NamedTuple):
@@ -88,22 +81,24 @@ class Outbox:
     # In
 
     def put(
-        self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any], *, last: bool = False
+        self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel], *, last: bool = False
     ) -> None:
-        """Queue one tick, several where it is long, none where nothing happened. `last` is admitted over the bound."""
+        """Queue a tick for each parcel, one where there is none, and none where nothing happened. `last` is admitted
+        over the bound."""
         counters, histograms = (
             merged(self._late_counters, counters),
             merged_histograms(self._late_histograms, histograms),
         )
-        if not (counters or histograms or records or gauges != self._last_gauges):
+        if not (counters or histograms or parcels or (gauges and gauges != self._last_gauges)):
             return
-        frames, too_large = self._frames(counters, histograms, gauges, records)
+        frames = self._frames(counters, histograms, gauges, parcels)
         size = sum(map(len, frames))
         if self._memory_bytes + size > self._max_memory and not last:
-            self._late_counters, self._late_histograms = merged(counters, self._drop(records, SPOOL_FULL)), histograms
+            self._late_counters, self._late_histograms = merged(counters, self._drop(parcels)), histograms
             return
-        self._late_counters, self._late_histograms = self._drop(too_large, TOO_LARGE), {}
-        self._last_gauges = gauges
+        self._late_counters, self._late_histograms = {}, {}
+        if gauges:
+            self._last_gauges = gauges
         self._seq += len(frames)
         self._memory.extend(frames)
         self._memory_bytes += size
@@ -169,39 +164,24 @@ class Outbox:
         for _ in range(frames):
             self._memory_bytes -= len(self._memory.popleft())
 
-    def _frames(
-        self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]
-    ) -> tuple[list[bytes], list[Any]]:
-        """One report as frames not much longer than MAX_TICK, the counts in the first; and the records that are too
-        long for any frame."""
+    def _frames(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> list[bytes]:
+        """One report as frames: one for each parcel, the counts in the first."""
+        tick = Tick(self._source, self._seq, self._clock.now(), counters, histograms, gauges)
         frames: list[bytes] = []
-        too_large: list[Any] = []
-        # By number first: that a part is too long is only known when it has been encoded.
-        parts = deque(records[start : start + _PART] for start in range(0, len(records) or 1, _PART))
-        while parts:
-            part = parts.popleft()
-            tick = Tick(self._source, self._seq + len(frames) + 1, self._clock.now(), records=part)
-            if not frames:
-                tick.counters, tick.histograms, tick.gauges = counters, histograms, gauges
-            frame = encode(TICK, to_wire(tick))
-            if len(frame) > MAX_TICK and len(part) > 1:
-                middle = len(part) // 2
-                parts.extendleft((part[middle:], part[:middle]))
-            elif len(frame) > MAX_RECORD and part:
-                too_large += part
-                if not frames:
-                    parts.appendleft([])
-            else:
-                frames.append(frame)
-        return frames, too_large
+        for parcel in parcels or [_NOTHING]:
+            tick.seq += 1
+            frames.append(encode(TICK, to_wire(tick), parcel.records))
+            tick.counters, tick.histograms, tick.gauges = {}, {}, {}
+        return frames
 
-    def _drop(self, records: list[Any], reason: str) -> Counts:
-        """Count the records as dropped: what to add to the counters."""
+    def _drop(self, parcels: list[Parcel]) -> Counts:
+        """Count their records as dropped: what to add to the counters."""
         lost: dict[Labels, int] = {}
-        for record in records:
-            labels = (record[_ROUTE], reason)
-            lost[labels] = lost.get(labels, 0) + 1
-            self.dropped[labels] = self.dropped.get(labels, 0) + 1
+        for _, counts in parcels:
+            for route, count in counts.items():
+                labels = (route, SPOOL_FULL)
+                lost[labels] = lost.get(labels, 0) + count
+                self.dropped[labels] = self.dropped.get(labels, 0) + count
         return {PAIRS_DROPPED.name: lost} if lost else {}
 
 

@@ -1,122 +1,137 @@
 """What is kept of a request for its record: beginnings of bodies, allow-listed headers, never more than the bound."""
 
-from typing import Any
+from typing import Any, Final
 
 from proxy.gateway.request import Request
-from proxy.model.records import OutcomeFields
-from proxy.model.snapshot import RecordSpec, RolloutSpec
+from proxy.gateway.table import RolloutEntry
+from proxy.model.records import NOT_ASKED
 
 Noted = list[tuple[bytes, bytes]]
 
 
-class Excerpt:
-    """The first `limit` bytes of a body."""
+class Draft:
+    """One arm's outcome in the making: a `proxy.model.records.Outcome` with its headers as lines. Of its body there are
+    the first `limit` bytes, `size` so far."""
 
-    __slots__ = ("_chunks", "_limit", "_size", "truncated")
+    __slots__ = (
+        "_first", "_limit", "_pieces", "duration", "error", "first_byte", "headers", "size", "status", "truncated",
+    )  # fmt: skip
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
-        self._chunks: list[bytes] = []
+        self.status = 0
+        self.duration = self.first_byte = 0.0
+        self.error = ""
+        self.headers = b""
         self.truncated = False
+        self.size = 0
+        self._limit = limit
+        self._first = b""
+        self._pieces: list[bytes] | None = None  # most bodies come in one piece, and need no list
 
     def add(self, data: bytes) -> None:
-        room = self._limit - self._size
+        """More of the body."""
+        room = self._limit - self.size
         if len(data) > room:
             self.truncated = True
             data = data[:room]
-        if data:
-            self._size += len(data)
-            self._chunks.append(data)
+        if not data:
+            return
+        self.size += len(data)
+        if not self._first:
+            self._first = data
+        elif self._pieces is None:
+            self._pieces = [self._first, data]
+        else:
+            self._pieces.append(data)
 
     def body(self) -> bytes:
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._first if self._pieces is None else b"".join(self._pieces)
+
+    def finish(self, status: int, duration: float, error: str, first_byte: float) -> "Draft":
+        """The rest of the outcome is known; `status` is 0 where no answer came."""
+        self.status = status
+        self.duration = duration
+        self.error = error
+        self.first_byte = first_byte
+        return self
 
 
-def outcome(
-    spec: RecordSpec,
-    status: int,
-    duration: float,
-    error: str,
-    noted: Noted,
-    excerpt: Excerpt | None,
-    first_byte: float,
-) -> OutcomeFields:
-    """What one arm did, in the order of `proxy.model.records.Outcome`: a plain tuple, since one is made for each arm of
-    each request. `status` 0, no headers and no excerpt where no answer came."""
-    if excerpt is None:
-        return (status, duration, error, (), None, False, 0.0)
-    return (status, duration, error, allowed(spec, noted), excerpt.body(), excerpt.truncated, first_byte)
+def begun(rollout: RolloutEntry, noted: Noted) -> Draft:
+    """The outcome of an arm whose answer begins with these headers; those that may be recorded are kept."""
+    draft = Draft(rollout.spec.record.max_body)
+    draft.headers = allowed(rollout, noted)
+    return draft
 
 
-def allowed(spec: RecordSpec, noted: Noted) -> tuple[tuple[str, str], ...]:
-    """The headers that may be recorded."""
-    if not noted:
-        return ()
-    names = spec.headers
-    return tuple([(name, value.decode("latin-1")) for raw, value in noted if (name := raw.decode("latin-1")) in names])
+def allowed(rollout: RolloutEntry, noted: Noted) -> bytes:
+    """The headers that may be recorded, as lines."""
+    lines = b""
+    for name, value in noted:
+        start = rollout.recorded.get(name)
+        if start is not None:
+            lines = b"".join((lines, start, value, b"\r\n"))
+    return lines
+
+
+_NOBODY: Final = Draft(0).finish(NOT_ASKED, 0.0, "", 0.0)
 
 
 class Notes:
     """What is being kept of one request until all its parts are done: serving, the copy, a partial answer.
 
     `at` is Unix seconds. `first` is the beginning of a request body that was not kept whole. `parts` counts what is
-    not done yet.
+    not done yet. After a fallback `escalation` is its id and `why` its reason.
     """
 
-    __slots__ = ("_excerpt", "_noted", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "spec")
+    __slots__ = ("_answer", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "rollout", "why")
 
-    def __init__(self, spec: RolloutSpec, at: float) -> None:
-        self.spec = spec
+    def __init__(self, rollout: RolloutEntry, at: float) -> None:
+        self.rollout = rollout
         self.at = at
-        self.first = b""
-        self.fate = ""
+        self.first = self.escalation = b""
+        self.fate = self.why = ""
         self.parts = 1
-        self.legacy: OutcomeFields | None = None
-        self.agent: OutcomeFields | None = None
-        self.escalation: tuple[str, str] | None = None
-        self._noted: Noted = []
-        self._excerpt: Excerpt | None = None
+        self.legacy = self.agent = _NOBODY
+        self._answer: Draft | None = None
 
     def answer(self, noted: Noted) -> None:
         """The serving arm's answer has begun."""
-        self._noted = noted
-        self._excerpt = Excerpt(self.spec.record.max_body)
+        self._answer = begun(self.rollout, noted)
 
     def body(self, data: bytes) -> None:
-        if self._excerpt is not None:
-            self._excerpt.add(data)
+        if self._answer is not None:
+            self._answer.add(data)
 
     def forget(self) -> None:
         """That answer is not given."""
-        self._noted = []
-        self._excerpt = None
+        self._answer = None
 
-    def outcome(self, status: int, duration: float, error: str, first_byte: float) -> OutcomeFields:
+    def outcome(self, status: int, duration: float, error: str, first_byte: float) -> Draft:
         """What the serving arm did, with as much of its answer as came."""
-        status = status if self._excerpt else 0
-        return outcome(self.spec.record, status, duration, error, self._noted, self._excerpt, first_byte)
+        if self._answer is None:
+            return Draft(0).finish(0, duration, error, 0.0)
+        return self._answer.finish(status, duration, error, first_byte)
 
-    def pack(self, request: Request, route: str, key_hash: str, bucket: int | None, served: tuple[str, str, str]) -> (
-        tuple[tuple[Any, ...], int]
-    ):  # fmt: skip
-        """The record's fields in the order of `proxy.model.records.Record`, and about how many bytes they take.
+    def fields(
+        self, request: Request, route: str, key_hash: bytes, bucket: int | None, served: tuple[str, str, str]
+    ) -> tuple[tuple[Any, ...], int]:
+        """The record's fields as they are packed (see `proxy.model.records`), and how many bytes its bodies have.
         `served` is (arm, mode, reason)."""
-        spec, limit, legacy, agent = self.spec, self.spec.record.max_body, self.legacy, self.agent
-        body = b"".join(request.chunks) if request.whole else self.first
+        spec, limit, legacy, agent = self.rollout.spec, self.rollout.spec.record.max_body, self.legacy, self.agent
+        if request.whole:
+            chunks = request.chunks
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        else:
+            body = self.first
         truncated = not request.whole or len(body) > limit
         if truncated:
             body = body[:limit]
-        arm, mode, reason = served
         fields = (
-            request.request_id.decode("latin-1"), request.trace[3:35].decode("latin-1"), route, spec.version,
-            spec.stage, spec.epoch, self.at, request.method.decode("latin-1"), request.path.decode("latin-1"), key_hash,
-            -1 if bucket is None else bucket, arm, mode, reason, self.fate, allowed(spec.record, request.noted),
-            body, truncated, legacy, agent, self.escalation,
+            request.request_id, request.trace, route, spec.version, spec.stage, spec.epoch, self.at,
+            request.method, request.path, key_hash, -1 if bucket is None else bucket, served[0], served[1], served[2],
+            self.fate, allowed(self.rollout, request.noted), body, truncated, self.escalation, self.why,
+            legacy.status, legacy.duration, legacy.error, legacy.headers, legacy.body(), legacy.truncated,
+            legacy.first_byte,
+            agent.status, agent.duration, agent.error, agent.headers, agent.body(), agent.truncated, agent.first_byte,
         )  # fmt: skip
-        size = 400 + len(body)
-        if legacy is not None:
-            size += len(legacy[4] or b"")
-        if agent is not None:
-            size += len(agent[4] or b"")
-        return fields, size
+        return fields, len(body) + legacy.size + agent.size

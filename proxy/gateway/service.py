@@ -41,7 +41,6 @@ SWEEP: Final = 0.1
 """Seconds between two looks at the upstream connections' deadlines; the grain of all timeouts."""
 TICK: Final = 0.2
 CLIENT_SWEEP: Final = 1.0
-_FLUSH_RECORDS: Final = 512
 
 
 class Worker:
@@ -55,6 +54,7 @@ class Worker:
         self.shared = Shared(snapshot, self._tripped)
         self._descriptors = descriptors or Descriptors()
         self.shared.admission.fit = self._descriptors.fit(snapshot)
+        self.shared.counters.parcels.on_full = self._ship
         self.checks = Checks(self.shared.counters)
         self.checks.follow(self.shared.table.upstreams)
         self._listener: Listener | None = None
@@ -102,8 +102,6 @@ class Worker:
                 copy.time_out()
         for tunnel in [tunnel for tunnel in self.shared.tunnels if tunnel.deadline < now]:
             tunnel.abort()
-        if len(self.shared.counters.records) >= _FLUSH_RECORDS:
-            self.report()
 
     def sweep_clients(self) -> None:
         now = monotonic()
@@ -111,6 +109,11 @@ class Worker:
             self._listener.sweep(now)
         for client in [client for client in self.clients if client.deadline < now]:
             client.sweep(now)
+
+    def _ship(self) -> None:
+        """A parcel of records is full: it does not wait for the tick, while it is in the processor's cache."""
+        if self.link is not None:
+            self.link.report({}, {}, {}, self.shared.counters.parcels.drain())
 
     def report(self) -> None:
         """Send the control process what was counted."""
@@ -127,10 +130,10 @@ class Worker:
                 upstream.strays = 0
         durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
         table.retired[:] = [upstream for upstream in table.retired if upstream.busy]
-        counters, histograms, records = self.shared.counters.drain()
+        counters, histograms, parcels = self.shared.counters.drain()
         if durations:
             histograms[measures.UPSTREAM_DURATION.name] = durations
-        self.link.report(counters, histograms, self.gauges(), records)
+        self.link.report(counters, histograms, self.gauges(), parcels)
 
     def gauges(self) -> Gauges:
         connections: dict[Labels, float] = {}

@@ -8,11 +8,10 @@ from time import monotonic
 
 from proxy.gateway.connection import Connection, Taker
 from proxy.gateway.fallback import escalated, too_unsure
-from proxy.gateway.recording import Excerpt, outcome
+from proxy.gateway.recording import Draft, allowed
 from proxy.gateway.request import Request
 from proxy.gateway.table import RolloutEntry
 from proxy.model.errors import UpstreamError
-from proxy.model.records import OutcomeFields
 from proxy.model.words import Failure, Fate
 
 
@@ -20,7 +19,7 @@ class ShadowCopy(Taker):
     """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
 
     __slots__ = (
-        "_connection", "_done", "_excerpt", "_first_byte", "_noted", "_over", "_request", "_rollout", "_sent_at",
+        "_connection", "_done", "_draft", "_first_byte", "_noted", "_over", "_request", "_rollout", "_sent_at",
         "_size", "_stale", "_status", "deadline",
     )  # fmt: skip
 
@@ -28,7 +27,7 @@ class ShadowCopy(Taker):
         self,
         request: Request,
         rollout: RolloutEntry,
-        done: Callable[[Fate, OutcomeFields | None], None],
+        done: Callable[[Fate, Draft | None], None],
         *,
         recording: bool,
     ) -> None:
@@ -37,7 +36,7 @@ class ShadowCopy(Taker):
         self._done = done
         self._rollout = rollout
         self._connection: Connection | None = None
-        self._excerpt = Excerpt(rollout.spec.record.max_body) if recording else None
+        self._draft = Draft(rollout.spec.record.max_body) if recording else None
         self._noted: list[tuple[bytes, bytes]] = []
         self._over = self._stale = False
         self._status = 0
@@ -62,6 +61,8 @@ class ShadowCopy(Taker):
     def answered(self, connection: Connection) -> None:
         self._status = connection.status
         self._noted = connection.noted
+        if self._draft is not None:
+            self._draft.headers = allowed(self._rollout, connection.noted)
 
     def interim(self, connection: Connection) -> None:
         pass  # nobody to pass it on to
@@ -69,8 +70,8 @@ class ShadowCopy(Taker):
     def body(self, data: bytes) -> None:
         if not self._first_byte and self._connection is not None:
             self._first_byte = self._connection.now - self._sent_at
-        if self._excerpt is not None:
-            self._excerpt.add(data)
+        if self._draft is not None:
+            self._draft.add(data)
 
     def flush(self) -> None:
         pass
@@ -87,12 +88,12 @@ class ShadowCopy(Taker):
         self._end(Fate.MIRRORED, word, failed=self._status >= 500 and not word)
 
     def _hands_on(self) -> bool:
-        rollout, excerpt = self._rollout, self._excerpt
+        rollout, draft = self._rollout, self._draft
         if escalated(rollout, self._noted) is not None:
             return True
-        if rollout.confidence is None or excerpt is None or excerpt.truncated or self._status >= 300:
+        if rollout.confidence is None or draft is None or draft.truncated or self._status >= 300:
             return False
-        return too_unsure(rollout, excerpt.body()) is not None
+        return too_unsure(rollout, draft.body()) is not None
 
     def lost(self, error: UpstreamError, *, stale: bool) -> None:
         if self._over:
@@ -137,8 +138,6 @@ class ShadowCopy(Taker):
             tally.answered(self._status, duration, self._first_byte)
         limit = rollout.slower_than
         tally.outcome(failed=failed, slow=bool(limit) and duration > limit)
-        told = None
-        if self._excerpt is not None:
-            excerpt = self._excerpt if self._status else None
-            told = outcome(rollout.spec.record, self._status, duration, error, self._noted, excerpt, self._first_byte)
-        self._done(fate, told)
+        if self._draft is not None:
+            self._draft.finish(self._status, duration, error, self._first_byte)
+        self._done(fate, self._draft)

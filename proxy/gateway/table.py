@@ -63,16 +63,19 @@ class Pending:
 
 
 class RolloutEntry:
-    """A rollout ready for decisions. `requests` numbers them for sampling."""
+    """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
+    a record, by the header's name, for those that may be recorded."""
 
     __slots__ = ("breaker", "bucket", "canary", "confidence", "escalate", "fallback", "fates", "key_hash", "legacy",
-                 "pending", "record_share", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec",
-                 "tripped", "weight")  # fmt: skip
+                 "pending", "record_share", "recorded", "requests", "shadow", "shadow_share", "slower_than", "sources",
+                 "spec", "tripped", "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
         self.weight = spec.weight
         self.record_share = spec.record.share
+        names = [name.encode("latin-1") for name in spec.record.headers]
+        self.recorded = {name: b"%b: " % name for name in names}
         self.shadow_share = spec.shadow.share
         self.slower_than = spec.slower_than
         evidence = (name, spec.version, spec.stage, str(spec.epoch))

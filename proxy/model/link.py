@@ -7,12 +7,12 @@ earlier life of it left on disk). A worker has at most `WINDOW` TICKs on the way
 version, so there is no negotiation: a HELLO of another `VERSION` is closed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_FRAME: Final = 64 << 20
 WINDOW: Final = 16
 
@@ -21,6 +21,11 @@ TICK: Final = "tick"
 TRIP: Final = "trip"
 SNAPSHOT: Final = "snapshot"
 ACK: Final = "ack"
+
+_EMPTY: Final = b"\xc4\x00"
+"""Empty bytes in msgpack."""
+_BIN_32: Final = b"\xc6"
+"""What begins bytes there, before their number in four bytes, big-endian."""
 
 
 class Hello(NamedTuple):
@@ -46,9 +51,15 @@ class FrameError(Exception):
     """Not a frame of ours; the connection is closed."""
 
 
-def encode(kind: str, payload: Any) -> bytes:
-    body: bytes = msgpack.packb([kind, payload])
-    return len(body).to_bytes(4, "big") + body
+def encode(kind: str, payload: Any, rest: Sequence[bytes] = ()) -> bytes:
+    """The frame. `rest` is what the payload ends with, in pieces, and takes the place of the empty bytes there: so long
+    ones are copied once."""
+    head: bytes = msgpack.packb([kind, payload])
+    size = sum(map(len, rest))
+    if size:
+        assert head.endswith(_EMPTY)  # else the frame would say something else
+        head = head.removesuffix(_EMPTY) + _BIN_32 + size.to_bytes(4, "big")
+    return b"".join(((len(head) + size).to_bytes(4, "big"), head, *rest))
 
 
 class Decoder:

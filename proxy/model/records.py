@@ -1,11 +1,25 @@
 """What a worker reports of one recorded request: what each arm did with it.
 
-A `Record` crosses the link as nested tuples (msgpack arrays, see `link`); field order is the format. `pack` and
-`unpack` are each other's inverse. Times are Unix seconds, durations seconds.
+A record crosses the link packed, and nobody unpacks it before the recorder: parcels of records are bytes in ticks,
+queues and spools. Packed it is a msgpack array of FIELDS values:
+
+- those of `Record` from `request_id` to `truncated`, in their order;
+- the escalation's id and reason, both empty without one;
+- those of `Outcome`, in their order, for legacy and then for the agent; `status` NOT_ASKED for an arm that was not.
+
+Flat, and with bytes for what was bytes, so that it costs the worker the least: texts that came over HTTP, all latin-1;
+headers as lines, `name: value\\r\\n` each; for the trace its whole `traceparent`; the key's hash. A body that there is
+none of is empty. Times are Unix seconds, durations seconds.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+NOT_ASKED: Final = -1
+"""A packed outcome's status where there is no outcome."""
 
 
 class Outcome(NamedTuple):
@@ -22,10 +36,6 @@ class Outcome(NamedTuple):
     body: bytes | None = None
     truncated: bool = False
     first_byte: float = 0.0
-
-
-OutcomeFields = tuple[int, float, str, tuple[tuple[str, str], ...], bytes | None, bool, float]
-"""An `Outcome` as it crosses the link."""
 
 
 class Record(NamedTuple):
@@ -58,23 +68,61 @@ class Record(NamedTuple):
     escalation: tuple[str, str] | None = None
 
 
+_LEGACY: Final = Record._fields.index("legacy") + 2
+_AGENT: Final = _LEGACY + len(Outcome._fields)
+FIELDS: Final = _AGENT + len(Outcome._fields)
+_TRACE_ID: Final = slice(3, 35)
+
+
+class Parcel(NamedTuple):
+    """Packed records, and how many there are of each route."""
+
+    records: list[bytes]
+    counts: dict[str, int]
+
+
+def split(data: bytes) -> Iterator[Any]:
+    """The records that were packed one after the other, each for `unpack`. Raises ValueError where that is not so, or
+    the last one is not whole."""
+    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(data))
+    try:
+        unpacker.feed(data)
+        yield from unpacker
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ValueError(f"the records are no msgpack: {error}") from error
+    if unpacker.tell() != len(data):
+        raise ValueError("the records end within one")
+
+
 def unpack(fields: Sequence[Any]) -> Record:
-    """The record from its decoded fields (lists or tuples). Raises TypeError or ValueError on a wrong shape."""
-    record = Record(*fields)
-    return record._replace(
-        headers=_pairs(record.headers),
-        legacy=_outcome(record.legacy),
-        agent=_outcome(record.agent),
-        escalation=tuple(record.escalation) if record.escalation else None,  # type: ignore[arg-type]  # wire lists
-    )
+    """The record from its FIELDS values. Raises TypeError or ValueError on a wrong shape."""
+    if not isinstance(fields, tuple) or len(fields) != FIELDS:
+        raise TypeError(f"a record is not of {FIELDS} fields")
+    (
+        request_id, trace, route, version, stage, epoch, at, method, target, key_hash, bucket, arm, mode, reason,
+        fate, headers, body, truncated, escalation, why,
+    ) = fields[:_LEGACY]  # fmt: skip
+    return Record(
+        str(request_id, "latin-1"), str(trace[_TRACE_ID], "latin-1"), route, version, stage, epoch, at,
+        str(method, "latin-1"), str(target, "latin-1"), bytes.hex(key_hash), bucket, arm, mode, reason, fate,
+        _headers(headers), body or None, truncated,
+        _outcome(fields[_LEGACY:_AGENT]), _outcome(fields[_AGENT:]),
+        (str(escalation, "latin-1"), why) if escalation else None,
+    )  # fmt: skip
 
 
-def _outcome(fields: Sequence[Any] | None) -> Outcome | None:
-    if fields is None:
+def _outcome(fields: Sequence[Any]) -> Outcome | None:
+    status, duration, error, headers, body, truncated, first_byte = fields
+    if status == NOT_ASKED:
         return None
-    outcome = Outcome(*fields)
-    return outcome._replace(headers=_pairs(outcome.headers))
+    return Outcome(status, duration, error, _headers(headers), body or None, truncated, first_byte)
 
 
-def _pairs(pairs: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in pairs)
+@lru_cache(maxsize=256)
+def _headers(lines: bytes) -> tuple[tuple[str, str], ...]:
+    """From `name: value` lines, of which most records have the same few. A value has no line's end in it: the head's
+    parser lets none through."""
+    if not lines:
+        return ()
+    found = [line.partition(": ") for line in str(lines, "latin-1").split("\r\n")[:-1]]
+    return tuple((name, value) for name, _, value in found)

@@ -5,7 +5,10 @@ Deltas, not totals: each tick has a sequence number of its worker, and whoever a
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+FORMAT: Final = 2
+"""Of a tick on the wire; one of an older Crossfade may wait in a spool. 1 had no number, and records as lists."""
 
 Labels = tuple[str, ...]
 Counts = dict[str, dict[Labels, int]]
@@ -19,7 +22,7 @@ Gauges = dict[str, dict[Labels, float]]
 
 @dataclass(slots=True)
 class Tick:
-    """One report. `records` are packed `Record` tuples. `source` is the worker's life (a new one after a restart)."""
+    """One report. `records` are packed (see `records`). `source` is the worker's life (a new one after a restart)."""
 
     source: str
     seq: int
@@ -27,11 +30,12 @@ class Tick:
     counters: Counts = field(default_factory=dict)
     histograms: Histograms = field(default_factory=dict)
     gauges: Gauges = field(default_factory=dict)
-    records: list[Any] = field(default_factory=list)
+    records: bytes = b""
 
 
 def to_wire(tick: Tick) -> list[Any]:
     return [
+        FORMAT,
         tick.source,
         tick.seq,
         tick.at,
@@ -43,8 +47,12 @@ def to_wire(tick: Tick) -> list[Any]:
 
 
 def from_wire(fields: list[Any]) -> Tick:
-    """Raises ValueError or TypeError on a wrong shape."""
-    source, seq, at, counters, histograms, gauges, records = fields
+    """Raises ValueError or TypeError on a wrong shape, another format included."""
+    if fields[:1] != [FORMAT]:
+        raise ValueError(f"it is not of format {FORMAT}, which this Crossfade knows")
+    _, source, seq, at, counters, histograms, gauges, records = fields
+    if not isinstance(records, bytes):
+        raise TypeError("its records are not bytes")
     return Tick(source, seq, at, _families(counters), _families(histograms), _families(gauges), records)
 
 

@@ -25,14 +25,14 @@ def bucketer(salt: str) -> Callable[[bytes], int]:
     return bucket
 
 
-def key_hasher(salt: str) -> Callable[[bytes], str]:
-    """`key -> 32 hex digits`, keyed with the salt: what is recorded of a user instead of the key."""
+def key_hasher(salt: str) -> Callable[[bytes], bytes]:
+    """`key -> 16 bytes`, keyed with the salt: what is recorded of a user instead of the key."""
     prepared = _keyed(salt, 16)
 
-    def key_hash(key: bytes) -> str:
+    def key_hash(key: bytes) -> bytes:
         digest = prepared.copy()
         digest.update(key)
-        return digest.hexdigest()
+        return digest.digest()
 
     return key_hash
 

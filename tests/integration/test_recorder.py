@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -26,6 +25,7 @@ from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
 from proxy.telemetry.metrics import PAIRS, Metrics
 from proxy.telemetry.tasks import spawn, stop
+from tests.packing import pack
 from tests.valkey import Valkey
 
 RULES = route_rules(
@@ -86,32 +86,27 @@ async def desk(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Desk]:
         yield desk
 
 
-def record(request_id: str, *, route: str = "refunds", agent: str | None = "yes", legacy: str = "yes") -> list[Any]:
-    """A record as it comes over the link."""
+def record(request_id: str, *, route: str = "refunds", agent: str | None = "yes", legacy: str = "yes") -> Record:
 
     def outcome(decision: str) -> Outcome:
         return Outcome(
             200, 0.01, headers=(("content-type", "application/json"),), body=b'{"d": "%s"}' % decision.encode()
         )
 
-    return list(
-        Record(
-            request_id, "trace", route, *("v1", "canary", 1), 1e9, "POST", "/refunds", "abc", 7, "legacy", "legacy",
-            "bucket_out", "mirrored", legacy=outcome(legacy), agent=None if agent is None else outcome(agent),
-        )
+    return Record(
+        request_id, "0" * 32, route, *("v1", "canary", 1), 1e9, "POST", "/refunds", "abcd", 7, "legacy", "legacy",
+        "bucket_out", "mirrored", legacy=outcome(legacy), agent=None if agent is None else outcome(agent),
     )  # fmt: skip
 
 
-def tick(
-    seq: int, *records: list[Any], source: str = "w1", route: str = "refunds", ok: int = 0, failed: int = 0
-) -> Tick:
+def tick(seq: int, *records: Record, source: str = "w1", route: str = "refunds", ok: int = 0, failed: int = 0) -> Tick:
     """`ok` outcomes of legacy, `failed` ones of the agent."""
     outcomes = {
         (route, "v1", "canary", "1", "legacy", "ok"): ok,
         (route, "v1", "canary", "1", "agent", "failed"): failed,
     }
     counts: dict[Labels, int] = {labels: count for labels, count in outcomes.items() if count}
-    return Tick(source, seq, 1e9, {OUTCOMES.name: counts} if counts else {}, records=list(records))
+    return Tick(source, seq, 1e9, {OUTCOMES.name: counts} if counts else {}, records=pack(*records))
 
 
 async def test_a_tick_is_pairs_and_evidence_when_submit_returns(desk: Desk) -> None:

@@ -14,7 +14,7 @@ import pytest
 from proxy.gateway.link import Link
 from proxy.gateway.service import Worker
 from proxy.model.link import Trip
-from proxy.model.records import Record, unpack
+from proxy.model.records import Parcel, Record, split, unpack
 from proxy.model.snapshot import (
     BUCKETS,
     KeySource,
@@ -46,13 +46,13 @@ class Told(Link):
         self.histograms: Histograms = {}
         self.trips: list[Trip] = []
 
-    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, records: list[Any]) -> None:
+    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> None:
         for name, rows in counters.items():
             self.counts.setdefault(name, Counter()).update(rows)
-        self.gauges = gauges
+        self.gauges = gauges or self.gauges
         for name, cells in histograms.items():
             self.histograms[name] = {**self.histograms.get(name, {}), **cells}
-        self.records += [unpack(fields) for fields in records]
+        self.records += [unpack(fields) for parcel in parcels for fields in split(b"".join(parcel.records))]
 
     def trip(self, trip: Trip) -> None:
         self.trips.append(trip)

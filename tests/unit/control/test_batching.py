@@ -14,6 +14,7 @@ from proxy.model.measures import OUTCOMES
 from proxy.model.records import Outcome, Record
 from proxy.model.rollouts import ArmCount, Batch, Evidence
 from proxy.model.tick import Labels, Tick
+from tests.packing import pack
 
 ROLLOUT = Rollout.model_validate(
     {"agent": "a", "version": "v1", "salt": "s", "compare": {"decision": "$.d"}, "record": {"max_pairs": 300}}
@@ -21,20 +22,18 @@ ROLLOUT = Rollout.model_validate(
 RULES = {"refunds": route_rules(ROLLOUT), "claims": route_rules(ROLLOUT)}
 
 
-def record(request_id: str, *, route: str = "refunds", stage: str = "canary", agent: str | None = "yes") -> list[Any]:
-    """As it comes over the link. Legacy always says yes."""
+def record(request_id: str, *, route: str = "refunds", stage: str = "canary", agent: str | None = "yes") -> Record:
+    """Legacy always says yes."""
     legacy = Outcome(200, 0.01, body=b'{"d": "yes"}')
     other = None if agent is None else Outcome(200, 0.01, body=orjson.dumps({"d": agent}))
-    return list(
-        Record(
-            request_id, "trace", route, "v1", stage, 1, 1e9, "POST", "/refunds", "abc", 7, "legacy", "legacy",
-            "bucket_out", "mirrored", legacy=legacy, agent=other,
-        )
+    return Record(
+        request_id, "0" * 32, route, "v1", stage, 1, 1e9, "POST", "/refunds", "abcd", 7, "legacy", "legacy",
+        "bucket_out", "mirrored", legacy=legacy, agent=other,
     )  # fmt: skip
 
 
 def tick(*records: Any, outcomes: dict[Labels, int] | None = None) -> Tick:
-    return Tick("w1", 5, 1e9, {OUTCOMES.name: outcomes} if outcomes else {}, records=list(records))
+    return Tick("w1", 5, 1e9, {OUTCOMES.name: outcomes} if outcomes else {}, records=pack(*records))
 
 
 async def made(tick: Tick) -> tuple[dict[str, Batch], list[tuple[str, str, int]]]:
@@ -99,8 +98,7 @@ async def test_what_is_of_no_known_route_is_left_out_and_its_records_counted() -
 
 
 async def test_what_cannot_be_read_is_counted_and_costs_nothing_else() -> None:
-    wrong_time = record("x")
-    wrong_time[6] = "yesterday"
+    wrong_time = record("x")._replace(at="yesterday")  # type: ignore[arg-type]  # on purpose
     outcomes: dict[Labels, int] = {
         ("refunds", "v1", "canary", "one", "legacy", "ok"): 1,
         ("refunds", "v1", "canary", "1", "both", "ok"): 1,
@@ -115,9 +113,16 @@ async def test_what_cannot_be_read_is_counted_and_costs_nothing_else() -> None:
     assert [entry["event"] for entry in logs] == ["outcomes_malformed"] * 4 + ["record_malformed"] * 4
 
 
+async def test_records_that_end_within_one_cost_only_that_one() -> None:
+    with capture_logs() as logs:
+        batches, dropped = await made(Tick("w1", 5, 1e9, records=pack(record("a"), record("b"))[:-1]))
+    assert ids(batches["refunds"].pairs) == [("matched", "a")]
+    assert dropped == [("", "malformed", 1)]
+    assert [entry["event"] for entry in logs] == ["records_unreadable"]
+
+
 async def test_no_content_of_a_bad_record_is_logged() -> None:
-    bad = record("x")
-    bad[6] = "hunter2"
+    bad = record("x")._replace(at="hunter2")  # type: ignore[arg-type]  # on purpose
     with capture_logs() as logs:
         await made(tick(bad))
     assert "hunter2" not in str(logs)

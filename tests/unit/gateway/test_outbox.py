@@ -1,7 +1,5 @@
 """The worker's queue of reports: in order, bounded, and no count is ever lost to a bound."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +8,7 @@ from proxy.gateway import outbox
 from proxy.gateway.outbox import DiskResult, DiskWork, Outbox
 from proxy.model.link import WINDOW, Decoder
 from proxy.model.measures import DECISIONS, PAIRS_DROPPED, REQUEST_DURATION
-from proxy.model.records import Record
+from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Gauges, Tick, from_wire
 from tests.fakes import FakeClock
 
@@ -68,15 +66,13 @@ def make(max_memory: int = 1 << 20) -> Outbox:
     return Outbox("life", FakeClock(), max_memory=max_memory)
 
 
-def put(box: Outbox, count: int = 1, records: list[Any] | None = None) -> None:
-    box.put({FAMILY: {LABELS: count}}, {}, {}, records or [])
+def put(box: Outbox, count: int = 1, *parcels: Parcel) -> None:
+    box.put({FAMILY: {LABELS: count}}, {}, {}, list(parcels))
 
 
-def record(number: int = 0, body: bytes = b"") -> Record:
-    return Record(
-        f"r-{number}", "", "refunds", "v1", "canary", 1, 0.0, "POST", "/refunds", "", 0, "agent", "canary", "bucket_in",
-        "mirrored", body=body,
-    )  # fmt: skip
+def parcel(records: int = 1, size: int = 250) -> Parcel:
+    """So many records, of so many bytes together; to the outbox they are bytes."""
+    return Parcel([b"x" * size], {"refunds": records})
 
 
 def counted(ticks: list[Tick]) -> int:
@@ -171,14 +167,14 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
 
 def test_the_bound_drops_records_and_counts_them_but_no_count() -> None:
     box, disk = make(max_memory=2_000), Disk(limit=0)
-    put(box, 1, [record(0, b"x" * 1_500)])
-    put(box, 2, [record(1, b"x" * 1_500), record(2)])
+    put(box, 1, parcel(1, 1_500))
+    put(box, 2, parcel(2, 1_500))
     put(box, 4)
     assert box.dropped == {("refunds", "spool_full"): 2}
 
     sent = all_steps(box, disk, connected=True)
     assert counted(sent) == 7
-    assert [len(tick.records) for tick in sent] == [1, 0]
+    assert [len(tick.records) for tick in sent] == [1_500, 0]
     assert sent[1].counters[PAIRS_DROPPED.name] == {("refunds", "spool_full"): 2}
     assert [tick.seq for tick in sent] == [1, 2]
 
@@ -212,7 +208,7 @@ def test_a_slow_control_process_fills_the_disk_and_not_the_memory_and_gets_nothi
     box, disk = make(max_memory=10_000), Disk()
     sent: list[Tick] = []
     for _ in range(100):
-        put(box, 1, [record(0, b"x" * 400)])
+        put(box, 1, parcel(1, 650))
         sent += all_steps(box, disk, connected=True)
     assert not box.dropped
     assert len(disk.frames) > 50
@@ -223,28 +219,22 @@ def test_a_slow_control_process_fills_the_disk_and_not_the_memory_and_gets_nothi
     assert [tick.seq for tick in sent] == list(range(1, 101))
 
 
-def test_a_long_tick_is_cut_so_that_no_frame_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MAX_TICK", 4_000)
+def test_each_parcel_is_a_tick_and_the_counts_are_in_the_first() -> None:
     box, disk = make(), Disk()
-    put(box, 5, [record(number, b"x" * 1_000) for number in range(10)])
+    put(box, 5, parcel(1, 10), parcel(1, 20), parcel(1, 30))
     sent = all_steps(box, disk, connected=True)
-    assert counted(sent) == 5
-    assert [tick.seq for tick in sent] == list(range(1, len(sent) + 1))
-    assert [row[0] for tick in sent for row in tick.records] == [f"r-{number}" for number in range(10)]
-    assert len(sent) > 2
+    assert [tick.counters.get(FAMILY, {}).get(LABELS, 0) for tick in sent] == [5, 0, 0]
+    assert [tick.seq for tick in sent] == [1, 2, 3]
+    assert [len(tick.records) for tick in sent] == [10, 20, 30]
 
 
-def test_a_record_too_long_for_any_frame_is_dropped_and_the_rest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MAX_TICK", 1_000)
-    monkeypatch.setattr(outbox, "MAX_RECORD", 2_000)
+def test_a_parcel_alone_changes_nothing_of_what_gauges_were_told() -> None:
     box, disk = make(), Disk()
-    put(box, 5, [record(0, b"x" * 3_000), record(1)])
-    put(box, 1)
-    sent = all_steps(box, disk, connected=True)
-    assert counted(sent) == 6
-    assert [row[0] for tick in sent for row in tick.records] == ["r-1"]
-    assert box.dropped == {("refunds", "too_large"): 1}
-    assert sent[-1].counters[PAIRS_DROPPED.name] == {("refunds", "too_large"): 1}
+    gauges: Gauges = {"inflight_requests": {(): 2.0}}
+    box.put({}, {}, gauges, [])
+    box.put({}, {}, {}, [parcel()])
+    box.put({}, {}, gauges, [])
+    assert [tick.gauges for tick in all_steps(box, disk, connected=True)] == [gauges, {}]
 
 
 @settings(max_examples=200, deadline=None)
@@ -268,7 +258,7 @@ def test_whatever_happens_each_count_arrives_once_and_in_order(happenings: list[
         match happening:
             case "put":
                 put_in += 1
-                put(box, 1, [record()])
+                put(box, 1, parcel())
             case "step":
                 on_the_way += step(box, disk, connected=connected)
             case "ack":

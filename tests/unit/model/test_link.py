@@ -30,6 +30,11 @@ def test_frames_come_back_whole_however_the_stream_is_cut(
     assert fed(*parts) == frames
 
 
+@given(st.lists(VALUES, max_size=3), st.lists(st.binary(max_size=300), max_size=4))
+def test_what_a_payload_ends_with_may_be_given_in_pieces(payload: list[object], pieces: list[bytes]) -> None:
+    assert fed(encode(link.TICK, [*payload, b""], pieces)) == [("tick", [*payload, b"".join(pieces)])]
+
+
 def test_frames_come_back_byte_by_byte() -> None:
     stream = encode(link.ACK, 7) + encode(link.SNAPSHOT, b"{}")
     assert fed(*(stream[index : index + 1] for index in range(len(stream)))) == [("ack", 7), ("snapshot", b"{}")]
