@@ -45,9 +45,7 @@ _known_hosts: Final[set[bytes]] = set()
 _MOST_HOSTS: Final = 1024
 """Hosts remembered as well-formed. Past it a new one is looked at each time: slower, and memory stays bounded."""
 _LONGEST_HOST: Final = 255
-_HOST: Final = re.compile(
-    rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
-)
+_HOST: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
 """RFC 3986, section 3.2.2: a registered name, without the comma that would make it a list, or an address; a port."""
 
 
