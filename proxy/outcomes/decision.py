@@ -52,6 +52,8 @@ def compile_path(text: str) -> Callable[[Any], Any]:
     query = _parse(text)
 
     def search(document: Any) -> Any:
+        if isinstance(document, str):
+            return MISSING  # python-jsonpath would read the text as JSON
         try:
             found = query.findall(document)
         except jsonpath.JSONPathError:  # a filter that does not fit this document, or one nested too deep
@@ -84,6 +86,8 @@ def locations(text: str) -> Callable[[Any], list[Place]]:
     query = _parse(text)
 
     def find(document: Any) -> list[Place]:
+        if isinstance(document, str):
+            return []
         try:
             return [match.parts for match in query.finditer(document)]
         except jsonpath.JSONPathError:

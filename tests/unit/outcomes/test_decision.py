@@ -127,3 +127,9 @@ def test_a_search_in_a_document_too_deep_finds_nothing_and_raises_nothing() -> N
         document = [document]
     assert compile_path("$..a")(document) is MISSING
     assert locations("$..a")(document) == []
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1}'])
+def test_a_document_that_is_text_is_not_read_as_json_once_more(text: str) -> None:
+    assert compile_path("$..a")(text) is MISSING
+    assert locations("$..a")(text) == []
