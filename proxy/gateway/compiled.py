@@ -10,7 +10,8 @@ rules of this file:
 
 What to mind in the modules themselves: mypyc believes mypy. Where mypy has narrowed an attribute to None, compiled code
 raises TypeError after a call that has set it; ask by a method there, as `reader` does. And a value of a class that is
-compiled must be of that class: a stand-in that only looks like it is refused.
+compiled must be of that class: a stand-in that only looks like it is refused. A name in one function has one type, that
+of an `except ... as` too. And a Final tuple of floats had no value with mypy 2.4: write its parts.
 """
 
 import os

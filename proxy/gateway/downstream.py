@@ -237,7 +237,7 @@ class Downstream(Client):
         exchange, self.active = self.active, None
         reader = self._reader
         if (reader.offered or reader.held) and not reader.requests:
-            reader.go_on()  # it was the last one that offered, and its protocol stays
+            reader.go_on()  # those before what was held are through, and the protocol stays
         if exchange is not None and not exchange.request.complete:
             self._linger()
         elif not keep_alive or self._shared.draining:

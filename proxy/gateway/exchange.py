@@ -457,10 +457,12 @@ class Exchange(Accounts):
         request = self.request
         if not request.complete or request.old or self._shared.draining:
             request.keep_alive = False
-        self._client.write(
-            error_answer(error.status, error.error, error.detail, request.request_id,
-                         close=not request.keep_alive, head=request.method == b"HEAD")
+        answer = error_answer(
+            error.status, error.error, error.detail, request.request_id,
+            close=not request.keep_alive, head=request.method == b"HEAD",
         )  # fmt: skip
+        self._reply.sent = len(answer.partition(b"\r\n\r\n")[2])
+        self._client.write(answer)
         if isinstance(error, UpstreamError):
             self._finish(error.status, failed=True, error=error.failure)
         else:

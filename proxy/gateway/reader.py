@@ -38,8 +38,6 @@ _PLAIN: Final = b" HTTP/1.1\r\n"
 """What stands behind the target in nearly every request."""
 _USUAL: Final = (b"", b"keep-alive", b"close", b"Keep-Alive")
 """Values of Connection that nominate no header."""
-
-
 _SLICE: Final = 16 << 10
 _MANY: Final = 64
 """A request takes some twenty times the memory of its shortest bytes. So once there are this many, the rest of a read
@@ -50,8 +48,8 @@ class RequestReader:
     """`requests` are those that came, the last one perhaps without the end of its body. `in_head` says that a part of
     a head has come, which is `_kept`. `_raw` is what is read just now, behind what was kept, and `_place` where in it
     the message under way begins; of a body that began earlier, where it ends. `_unread` is a request whose body llhttp
-    has to be made to read. `offered`: the last request asks for another protocol, so what comes behind it may be no
-    HTTP; it is `held` until that is known."""
+    has to be made to read. What comes is only `held` where the last request `offered` to change the protocol, so that
+    it may be no HTTP, and where enough requests wait already; `go_on` reads it."""
 
     __slots__ = (
         "_begun", "_chunks", "_chunks_end", "_coding", "_connection", "_expect", "_forwarded", "_given", "_hosts",
@@ -94,13 +92,20 @@ class RequestReader:
         if self.offered or self.held:
             self.held += data
             return
-        while len(data) > _SLICE and self._parsing is None and not self._refused():
-            first, data = data[:_SLICE], data[_SLICE:]
-            self._feed(first)
+        if len(data) <= _SLICE:
+            self._feed(data)
+            return
+        start = 0
+        while start < len(data) and not self._refused():
             if self._offers() or len(self.requests) >= _MANY:
-                self.held += data
+                self.held += data[start:]
                 return
-        self._feed(data)
+            end = start + _SLICE
+            parsing = self._parsing
+            if parsing is not None and parsing.length > 0:
+                end = max(end, start + parsing.length - parsing.size)  # a body is taken as it comes
+            self._feed(data[start:end])
+            start = end
 
     def _feed(self, data: bytes) -> None:
         parsing = self._parsing

@@ -10,6 +10,10 @@ from proxy.model.snapshot import LimitsSpec
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import Message, answer, connect, request
 
+CHUNKED = b"POST /plain HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4268\r\n%b\r\n0\r\n\r\n" % (
+    b"x" * 0x4268
+)
+
 BIG = 64 << 20
 ROOM = 8 << 20
 """What sockets and buffers on the way may hold, far below BIG."""
@@ -181,8 +185,10 @@ async def test_a_body_in_tiny_chunks_is_kept_in_larger_pieces(world: World) -> N
     assert world.human.seen[0].body == b"ab" * 20_000
 
 
-async def test_pipelined_requests_wait_as_the_bytes_that_they_are(world: World) -> None:
-    """A request that is made takes twenty times the memory of its bytes: a read of thousands makes some of them."""
+@pytest.mark.parametrize("first", [b"", request("POST", "/plain", b"x" * 17_000), CHUNKED])
+async def test_pipelined_requests_wait_as_the_bytes_that_they_are(world: World, first: bytes) -> None:
+    """A request that is made takes twenty times the memory of its bytes: a read of thousands makes some of them,
+    whatever stands before them."""
     go_on = asyncio.Event()
 
     async def answers(_: Message) -> bytes:
@@ -192,11 +198,11 @@ async def test_pipelined_requests_wait_as_the_bytes_that_they_are(world: World) 
     world.human.answers = answers
     count = 6000
     async with world.client() as client:
-        client.send(b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+        client.send(first + b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n" * count)
         await until(lambda: world.worker.shared.inflight == 1)
         [downstream] = world.worker.clients
         await until(lambda: not downstream.transport.is_reading())
         assert len(downstream._reader.requests) < 1000
         go_on.set()
-        for _ in range(count):
+        for _ in range(count + bool(first)):
             assert (await client.read()).status == 200
