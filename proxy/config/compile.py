@@ -144,6 +144,7 @@ def _rollout(rollout: Rollout, placement: Placement) -> made.RolloutSpec:
             max_body=record.max_body,
             headers=tuple(header.lower() for header in record.headers),
         ),
+        breaker=made.BreakerSpec(reference=placement.reference),
         slower_than=rollout.guard.latency.slower_than if rollout.guard.latency else 0.0,
     )
 

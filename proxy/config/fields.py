@@ -172,3 +172,17 @@ FilePath = Annotated[
 """Read when it is put to use; relative to the working directory."""
 
 TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_parse_version)]
+
+
+def _check_scalar(value: Any) -> str | int | float | bool:
+    if not isinstance(value, str | int | float | bool):
+        raise UnfitError("is no single value; write a text, a number, true or false")
+    return value
+
+
+Scalar = Annotated[
+    str | int | float | bool,
+    PlainValidator(_check_scalar),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+"""A JSON value that is no object, list or null."""

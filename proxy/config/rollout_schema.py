@@ -3,9 +3,10 @@
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from proxy.config.fields import CookieName, HeaderName, JsonPath, Name, Section, Shape, Words
+from proxy.config.fields import CookieName, HeaderName, JsonPath, Name, Scalar, Section, Shape, Words
+from proxy.config.freeze import TimeZone, Window
 from proxy.config.units import (
     Duration,
     Percent,
@@ -142,6 +143,9 @@ class Record(Section):
 class ErrorRate(Section):
     margin: Share = 0.002
     """How much higher than legacy's the agent's error rate may be."""
+    objective: Share | None = None
+    """An error rate that the agent must keep whatever legacy's is, also where no legacy traffic is left to compare
+    with."""
 
 
 class Latency(Section):
@@ -149,6 +153,8 @@ class Latency(Section):
     """An answer that takes longer is slow."""
     margin: Share = 0.01
     """How much higher than legacy's the agent's share of slow answers may be."""
+    objective: Share | None = None
+    """A share of slow answers that the agent must keep whatever legacy's is."""
 
 
 class Guard(Section):
@@ -158,22 +164,102 @@ class Guard(Section):
     latency: Latency | None = None
 
 
+class Gate(Section):
+    """What all gates that can be measured have in common."""
+
+    dry_run: bool = False
+    """It only reports: it holds nothing and moves nothing."""
+
+
+def _floor(value: Any) -> Any:
+    """`95%` is short for `{min: 95%}`."""
+    return value if isinstance(value, dict | Floor) else {"min": value}
+
+
+def _ceiling(value: Any) -> Any:
+    """`5%` is short for `{max: 5%}`."""
+    return value if isinstance(value, dict | Ceiling) else {"max": value}
+
+
+class Floor(Gate):
+    min: Share
+    """What must be shown, with confidence, to be reached."""
+
+    @field_validator("min")
+    @classmethod
+    def can_be_shown(cls, value: float) -> float:
+        if value >= 1:
+            raise UnfitError("can never pass: no number of samples shows 100%; write less, such as 99.5%")
+        return value
+
+
+class Ceiling(Gate):
+    max: Share
+    """The most that there may be."""
+
+
+AtLeast = Annotated[Floor, BeforeValidator(_floor, json_schema_input_type=Share | Floor)]
+AtMost = Annotated[Ceiling, BeforeValidator(_ceiling, json_schema_input_type=Share | Ceiling)]
+
+
+class Allowance(Gate):
+    """Against legacy, absolute, or both."""
+
+    margin: Share | None = None
+    """How much higher than legacy's the agent's rate may be. Left out, and `max` too: the guard's margin."""
+    max: Share | None = None
+    """The most that it may be, whatever legacy's is."""
+
+
+class Segments(Gate):
+    """Agreement within each kind of request, so that a good average cannot hide one that goes wrong."""
+
+    by: JsonPath
+    """Where the request's body says what kind it is."""
+    agreement: Share = 0.9
+    """The agreement that each segment must show."""
+    min_samples: Whole = Field(default=50, ge=1, le=1_000_000_000)
+    """Pairs of each segment; fewer are inconclusive."""
+    min_share: Share = 0.01
+    """Segments with a smaller share of the pairs are judged together, as one."""
+
+
+class Direction(Gate):
+    """Are the mistakes balanced, or does the agent say yes where the human says no (or the other way)?"""
+
+    yes: Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=100)]
+    """The decisions that count as yes. All others are no."""
+    worse: Literal["agent_yes", "agent_no", "either"] = "either"
+    """The direction that fails the gate where mistakes lean to it."""
+
+
+class SampleRatio(Gate):
+    """Is the split that came about the one that was asked for?"""
+
+
 class Gates(Section):
     """What must hold to leave a stage, beside its soak."""
 
     min_samples: Whole = Field(default=500, ge=1, le=1_000_000_000)
     """Fewer samples are inconclusive."""
-    agreement: Share = 0.95
+    agreement: AtLeast = Floor.model_validate({"min": "95%"})
     """The agreement that must be shown. No number of pairs shows 100%."""
+    segments: Segments | None = None
+    direction: Direction | None = None
+    kappa: AtLeast | None = None
+    """Cohen's kappa, the agreement beyond chance, that must be shown."""
+    error_rate: Allowance = Allowance()
+    latency: Allowance = Allowance()
+    """Only where the guard has a `latency`."""
+    fallback_rate: AtMost | None = None
+    """Of the requests that the agent served, those that legacy had to finish."""
+    escalation_rate: AtMost | None = None
+    """Of the agent's requests, those that it handed over."""
+    key_coverage: AtLeast | None = None
+    """The share of requests that carry a key, and so can be split by user. Left out, it is only reported."""
+    sample_ratio: SampleRatio = SampleRatio()
     readiness: Literal["required", "off"] = "off"
     """The readiness checklist. This version can only leave it off."""
-
-    @field_validator("agreement")
-    @classmethod
-    def can_be_shown(cls, value: float) -> float:
-        if value >= 1:
-            raise UnfitError("can never pass: no number of pairs shows that all agree; write less, such as 99.5%")
-        return value
 
     @field_validator("readiness")
     @classmethod
@@ -189,6 +275,8 @@ class Stage(Section):
     """Percent of users that the agent serves."""
     soak: Duration = 0.0
     """How long the stage must hold before its gates are asked."""
+    approval: Literal["automatic", "manual"] = "automatic"
+    """`manual`: when all gates have passed, an operator must promote."""
 
 
 class Split(Section):
@@ -230,6 +318,18 @@ class Rollout(Section):
     record: Record = Record()
     guard: Guard = Guard()
     gates: Gates = Gates()
+    holdback: Percent = 0
+    """Percent of users that stay with legacy at every stage, so that there is always something to compare with."""
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    """What a failed gate does. (What the guard finds is always rolled back.)"""
+    on_inconclusive: Literal["hold", "pause"] = "hold"
+    """What happens when a stage has soaked and a gate is neither passed nor failed: wait on, or pause for an
+    operator."""
+    freeze: tuple[Window, ...] = Field(default=(), max_length=100)
+    """When no stage is left by itself: each week (`Fri 16:00 - Mon 08:00`), each day (`18:00 - 08:00`), or from one
+    date to another, both included (`2026-12-23 - 2027-01-02`). Operators still can, and rollbacks always happen."""
+    timezone: TimeZone = "UTC"
+    """In which `freeze` is meant: a name such as Europe/Berlin."""
     stages: tuple[Stage, ...] = Field(default=DEFAULT_STAGES, min_length=1, max_length=100)
     """The plan. Weights never fall from one stage to the next."""
     split: Split | None = None

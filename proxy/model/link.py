@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_FRAME: Final = 64 << 20
 WINDOW: Final = 16
 

@@ -4,6 +4,7 @@ One table, so that worker (counts), control process (adds up over workers) and `
 `OUTCOMES` is the evidence of stages and guard, and is not exposed: epoch and stage would make it grow without bound.
 """
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 
@@ -50,12 +51,17 @@ STRAYS: Final = Family(
 )
 HEALTH_CHECKS: Final = Family("health_checks_total", ("upstream", "result"), "Health checks: `passed`, `failed`.")
 OUTCOMES: Final = Family(
-    "outcomes", ("route", "version", "stage", "epoch", "arm", "result"), "Evidence for the stages."
+    "outcomes", ("route", "version", "stage", "epoch", "arm", "result", "slot"), "Evidence for stages and guard."
+)
+CAPPED: Final = Family(
+    "outcomes_capped_total",
+    ("route", "arm"),
+    "Bad outcomes that are no evidence, because the same user had too many within a minute.",
 )
 
 COUNTERS: Final = (
     REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED, OVERRIDES,
-    CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS,
+    CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS, CAPPED,
 )  # fmt: skip
 
 FROM_ZERO: Final = {
@@ -96,6 +102,33 @@ BOUNDS: Final = (
 )  # fmt: skip
 """Upper bounds of the duration buckets, in seconds; one more bucket follows for what is slower."""
 
-RESULTS: Final = ("ok", "failed", "slow")
-"""Values of `result` in OUTCOMES. `ok` and `failed` add up to the requests; `slow` counts those over `slower_than`, of
-either kind, again."""
+SLOT: Final = 0.2
+"""Seconds of a slot, by which outcomes are booked when their request *arrived*: an outage that both arms share is not
+blamed on the one that fails faster. Numbered by the machine's monotonic clock, which all its processes share."""
+
+
+class Result(StrEnum):
+    """Values of `result` in OUTCOMES. `slot` is that of the request's arrival; it is empty where it does not matter."""
+
+    ARRIVED = "arrived"
+    """Of the agent's: it serves, or has got a copy. Of legacy's: it serves because the request was drawn so."""
+    OK = "ok"
+    FAILED = "failed"
+    """`ok` and `failed` end what arrived."""
+    SLOW = "slow"
+    """Those of the ended, of either kind, that took longer than `slower_than`."""
+    WITHDRAWN = "withdrawn"
+    """It arrived and is no evidence: the client went away, the arm was at its limits, the user had too many bad ones."""
+    DRAWN = "drawn"
+    """It was drawn to this arm, to be served. Without a slot."""
+    NO_KEY = "no_key"
+    """Of legacy's that were drawn: without a key. Without a slot."""
+    FALLBACK = "fallback"
+    """Of legacy: it took over what the agent could not complete. Without a slot."""
+    ESCALATED = "escalated"
+    """Of the agent's that ended: handed over to the human. Without a slot."""
+
+
+USER_BAD_PER_MINUTE: Final = 3
+"""Bad outcomes of one user and arm in a minute that count; more are withdrawn, so that one user who repeats what fails
+does not roll back everybody's."""

@@ -4,9 +4,11 @@ The store's methods raise StoreUnavailableError when the server cannot be reache
 what is not ours.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from proxy.model.rollouts import Batch, Event, Evidence, RolloutState
+from proxy.model.errors import StoreFormatError
+from proxy.model.rollouts import Batch, Event, Evidence, Report, RolloutState, Users
 from proxy.model.words import Verb
 
 
@@ -39,6 +41,11 @@ class RolloutStore(Protocol):
 
     async def load(self, route: str) -> RolloutState | None: ...
 
+    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreFormatError | None]:
+        """As `load` for each of the routes, in their order, in one round trip; a key that holds what is not ours is
+        that route's trouble alone."""
+        ...
+
     async def save(self, state: RolloutState, event: Event | None) -> None:
         """Store `state` and append `event` to the history in one step, if the stored revision is `state.revision - 1`
         (or nothing is stored and it is 1). Raises ConflictError otherwise."""
@@ -46,8 +53,44 @@ class RolloutStore(Protocol):
 
     async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence: ...
 
-    async def history(self, route: str, limit: int = 100) -> list[Event]:
-        """Newest first."""
+    async def users(self, route: str, version: str, epoch: int, stage: str, weight: int) -> Users:
+        """How many different users each arm served at this stage and weight."""
+        ...
+
+    async def load_guard(self, route: str) -> bytes | None:
+        """What `save_guard` kept last."""
+        ...
+
+    async def save_guard(self, route: str, data: bytes) -> None:
+        """Keep the guard's memory (`proxy.control.guard`), so that whoever decides next goes on from there."""
+        ...
+
+
+class Replicas(Protocol):
+    """What the controller needs to share the work with other replicas."""
+
+    async def lead(self) -> int:
+        """Say that we are alive, and take or renew the lease. How many replicas live, ourselves included.
+
+        Afterwards `leads` tells who decides.
+        """
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether we hold the lease, by the monotonic clock: never longer than the store would say."""
+        ...
+
+    async def release(self) -> None:
+        """Let another replica decide at once; for our end."""
+        ...
+
+    async def tell(self, reports: Sequence[Report]) -> None:
+        """Tell the other replicas what arrived here."""
+        ...
+
+    async def hear(self, routes: Sequence[str]) -> list[Report]:
+        """What the other replicas told since we last asked; at the first time nothing."""
         ...
 
 
@@ -57,6 +100,12 @@ class HistoryReader(Protocol):
     async def history(self, route: str, limit: int = 100) -> list[Event]:
         """Newest first."""
         ...
+
+    async def stages(self, route: str, limit: int = 100) -> list[tuple[str, int, str]]:
+        """(version, epoch, stage) of all evidence that is kept, that of earlier versions too; newest first."""
+        ...
+
+    async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence: ...
 
 
 class Operations(Protocol):
@@ -69,6 +118,10 @@ class Operations(Protocol):
     async def command(self, route: str, verb: Verb, *, actor: str, reason: str, full: bool = False) -> dict[str, Any]:
         """Carry out an operator's verb; answers the route. KeyError where the route has no rollout, CommandError where
         its phase does not allow the verb, ConflictError where someone else was faster. `full` goes with promote."""
+        ...
+
+    def explain(self, route: str, key: str) -> dict[str, Any] | None:
+        """Which arm a user's key goes to, now and at each stage, and why. None where the route has no rollout."""
         ...
 
     async def reload(self, *, actor: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """A rollout's state, the evidence it moves by, and what its moves leave behind. The rules are in `proxy.rollout`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from proxy.model.snapshot import Placement
 from proxy.model.words import Phase, Verdict
@@ -44,19 +46,80 @@ class ArmCount:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen at one stage of one epoch of one version."""
+    """What was seen at one stage of one epoch of one version; all of it can be added up.
+
+    `legacy` are the requests that legacy served because they were drawn so; those that it served as a fallback are no
+    control. `agent` are those that the agent served or got a copy of; `escalated` of them it handed over. `drawn` are
+    the requests of which a key was asked, `no_key` those of them that had none, `served` those that went to the agent,
+    `fallbacks` those of these that legacy had to finish.
+
+    `agent_yes` and `agent_no` are the pairs in which only the agent, and only legacy, said yes (`gates.direction`).
+    `segments` are (matched, mismatched) by segment, `decisions` the comparable pairs by (legacy's decision, the
+    agent's). Both are bounded where they are counted; what does not fit is under `OTHER`.
+    """
 
     legacy: ArmCount = ArmCount()
     agent: ArmCount = ArmCount()
     matched: int = 0
     mismatched: int = 0
     incomparable: int = 0
+    escalated: int = 0
+    drawn: int = 0
+    no_key: int = 0
+    served: int = 0
+    fallbacks: int = 0
+    agent_yes: int = 0
+    agent_no: int = 0
+    segments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    decisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+OTHER: Final = "(other)"
+"""Stands for segments and decisions beyond the number that is kept apart."""
+
+
+class Users(NamedTuple):
+    """How many different users (by their buckets) each arm served at one stage and weight."""
+
+    legacy: int = 0
+    agent: int = 0
+
+
+class Arrived(NamedTuple):
+    """What is new of the requests that arrived in one slot (SLOT seconds), whenever that became known: additions, which
+    may be negative for the requests of a client that went away.
+
+    Of each arm: requests that arrived, that ended, and those of the ended that were bad: failed, and slow. The agent's
+    include its copies; legacy's are those drawn so, not fallbacks.
+    """
+
+    slot: int
+    agent: int = 0
+    agent_ended: int = 0
+    agent_failed: int = 0
+    agent_slow: int = 0
+    legacy: int = 0
+    legacy_ended: int = 0
+    legacy_failed: int = 0
+    legacy_slow: int = 0
+
+
+class Report(NamedTuple):
+    """What one replica tells the others of one rollout. `source` is the life of its control process; slots are numbered
+    by that machine's monotonic clock, so they say how far apart requests of one source were, and nothing more."""
+
+    route: str
+    version: str
+    epoch: int
+    source: str
+    rows: tuple[Arrived, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
     """One gate's or guard's verdict with its numbers: measured value, its confidence bound, the threshold it is held
-    against, and how many samples stand behind it. `reason` is a sentence for the operator."""
+    against, and how many samples stand behind it. `reason` is a sentence for the operator, which says what is missing.
+    `dry_run`: it only reports, and holds or moves nothing."""
 
     name: str
     verdict: Verdict
@@ -65,6 +128,7 @@ class GateResult:
     threshold: float | None
     samples: int
     reason: str
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +139,8 @@ class Event:
     route: str
     version: str
     kind: str
-    """`begin`, `advance`, `complete`, `rollback`, `replan` or a verb of `Verb` (see `proxy.rollout.machine.Move`)."""
+    """`begin`, `advance`, `complete`, `rollback`, `replan` or a verb of `Verb` (see
+    `proxy.rollout.machine.Move`)."""
     actor: str
     reason: str
     before: tuple[str, str, int]
@@ -88,7 +153,8 @@ class Event:
 class Batch:
     """One tick's share of one route, as the store keeps it: exactly once for each (source, seq).
 
-    `evidence` is what to add, by (version, epoch, stage). `pairs` are (verdict, JSON object without `id`, which the
+    `evidence` is what to add, by (version, epoch, stage). `users` are buckets seen, of users served by legacy and by the
+    agent, by (version, epoch, stage, weight); adding them twice does no harm. `pairs` are (verdict, JSON object without `id`, which the
     store gives); the verdict is None where only one arm was asked.
     """
 
@@ -96,5 +162,6 @@ class Batch:
     source: str
     seq: int
     evidence: dict[tuple[str, int, str], Evidence] = field(default_factory=dict)
+    users: dict[tuple[str, int, str, int], tuple[frozenset[int], frozenset[int]]] = field(default_factory=dict)
     pairs: tuple[tuple[str | None, bytes], ...] = ()
     max_pairs: int = 100_000

@@ -202,6 +202,8 @@ class Placement:
     weight: int
     shadow: int
     """Share of BUCKETS that is copied to the agent."""
+    reference: float = 0.05
+    """The error rate that is normal here, for the workers' breakers (see `BreakerSpec`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ Deltas, not totals: each tick has a sequence number of its worker, and whoever a
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-FORMAT: Final = 2
-"""Of a tick on the wire; one of an older Crossfade may wait in a spool. 1 had no number, and records as lists."""
+FORMAT: Final = 3
+"""Of a tick on the wire; one of an older Crossfade may wait in a spool. 1 had no number, and records as lists; 2 no
+users, and outcomes without their slots."""
 
 Labels = tuple[str, ...]
 Counts = dict[str, dict[Labels, int]]
@@ -22,7 +23,9 @@ Gauges = dict[str, dict[Labels, float]]
 
 @dataclass(slots=True)
 class Tick:
-    """One report. `records` are packed (see `records`). `source` is the worker's life (a new one after a restart)."""
+    """One report. `records` are packed (see `records`). `source` is the worker's life (a new one after a restart).
+    `users` are the buckets of the users that were served for the first time since this worker began at that stage and
+    weight, by (route, version, stage, epoch, weight, arm): 3 bytes each, big-endian."""
 
     source: str
     seq: int
@@ -31,6 +34,7 @@ class Tick:
     histograms: Histograms = field(default_factory=dict)
     gauges: Gauges = field(default_factory=dict)
     records: bytes = b""
+    users: dict[Labels, bytes] = field(default_factory=dict)
 
 
 def to_wire(tick: Tick) -> list[Any]:
@@ -42,6 +46,7 @@ def to_wire(tick: Tick) -> list[Any]:
         _rows(tick.counters),
         _rows(tick.histograms),
         _rows(tick.gauges),
+        [[*labels, buckets] for labels, buckets in tick.users.items()],
         tick.records,
     ]
 
@@ -50,10 +55,11 @@ def from_wire(fields: list[Any]) -> Tick:
     """Raises ValueError or TypeError on a wrong shape, another format included."""
     if fields[:1] != [FORMAT]:
         raise ValueError(f"it is not of format {FORMAT}, which this Crossfade knows")
-    _, source, seq, at, counters, histograms, gauges, records = fields
+    _, source, seq, at, counters, histograms, gauges, users, records = fields
     if not isinstance(records, bytes):
         raise TypeError("its records are not bytes")
-    return Tick(source, seq, at, _families(counters), _families(histograms), _families(gauges), records)
+    seen = {tuple(row[:-1]): row[-1] for row in users}
+    return Tick(source, seq, at, _families(counters), _families(histograms), _families(gauges), records, seen)
 
 
 def _rows(families: dict[str, dict[Labels, Any]]) -> list[Any]:

@@ -65,7 +65,7 @@ def plan(route_name: str, rollout: Rollout) -> Plan:
         stages=() if split else tuple(PlanStage(stage.name, stage.weight, stage.soak) for stage in rollout.stages),
         gates=GateSpec(
             min_samples=rollout.gates.min_samples,
-            agreement=rollout.gates.agreement,
+            agreement=rollout.gates.agreement.min,
             error_margin=rollout.guard.error_rate.margin,
             slow_margin=latency.margin if latency else None,
         ),
