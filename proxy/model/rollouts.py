@@ -153,9 +153,9 @@ class Event:
 class Batch:
     """One tick's share of one route, as the store keeps it: exactly once for each (source, seq).
 
-    `evidence` is what to add, by (version, epoch, stage). `users` are buckets seen, of users served by legacy and by the
-    agent, by (version, epoch, stage, weight); adding them twice does no harm. `pairs` are (verdict, JSON object without `id`, which the
-    store gives); the verdict is None where only one arm was asked.
+    `evidence` is what to add, by (version, epoch, stage). `users` are buckets seen, of users served by legacy and by
+    the agent, by (version, epoch, stage, weight); adding them twice does no harm. `pairs` are (verdict, JSON object
+    without `id`, which the store gives); the verdict is None where only one arm was asked.
     """
 
     route: str
