@@ -118,7 +118,7 @@ class Result(StrEnum):
     SLOW = "slow"
     """Those of the ended, of either kind, that took longer than `slower_than`."""
     WITHDRAWN = "withdrawn"
-    """It arrived and is no evidence: its client went away, its arm was at its limits, its user had too many bad ones."""
+    """It arrived and is no evidence: its client went away, its arm was at its limits, its user failed too often."""
     DRAWN = "drawn"
     """It was drawn to this arm, to be served. Without a slot."""
     NO_KEY = "no_key"
