@@ -193,7 +193,9 @@ class Course:
 
     def _commanded(self, verb: Verb, actor: str, reason: str, full: bool) -> Step:
         now = self._clock.now()
-        return advance.command(self.plan, self._known(), verb, actor=actor, reason=reason, now=now, full=full)
+        return advance.command(
+            self.plan, self._known(), verb, actor=actor, reason=reason, now=now, full=full, gates=self.gates
+        )
 
     # Steps of a look
 
@@ -214,7 +216,10 @@ class Course:
         if self.state is not state:
             return
         self._show(evidence)
-        step = advance.advance(self.plan, state, evidence, elapsed, self._clock.now())
+        users = await self._store.users(self.plan.route, state.version, state.epoch, state.stage_name, state.weight)
+        if self.state is not state:
+            return
+        step = advance.advance(self.plan, state, evidence, users, elapsed, self._clock.now())
         self.gates = step.gates
         if step.event is not None:
             await self._save_first(step)

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.model.errors import CommandError
-from proxy.model.rollouts import Event, Evidence, GateResult, RolloutState
+from proxy.model.rollouts import Event, Evidence, GateResult, RolloutState, Users
 from proxy.model.words import Phase, Verb, Verdict
-from proxy.rollout import gates, machine
+from proxy.rollout import machine
+from proxy.rollout.gates import evaluate
 from proxy.rollout.machine import Move
 from proxy.rollout.plan import SPLIT_STAGE, Plan
 
@@ -51,7 +52,7 @@ def begin(plan: Plan, previous: RolloutState | None, now: float) -> Step:
     return _start(plan, previous, _Cause(Move.BEGIN, BY_CONFIG, reason, now))
 
 
-def advance(plan: Plan, state: RolloutState, evidence: Evidence, elapsed: float, now: float) -> Step:
+def advance(plan: Plan, state: RolloutState, evidence: Evidence, users: Users, elapsed: float, now: float) -> Step:
     """One tick: `elapsed` seconds have passed since the last one, `evidence` is all that was seen at this stage.
 
     Moves at most one stage on, when every gate passed. A rollout that does not progress or is under a fixed split stays
@@ -61,7 +62,7 @@ def advance(plan: Plan, state: RolloutState, evidence: Evidence, elapsed: float,
         return Step(state)
     if state.phase is Phase.PROGRESSING:
         state = replace(state, soaked=state.soaked + max(0.0, elapsed))
-    results = gates.evaluate(plan, state, evidence, now)
+    results = evaluate(plan, state, evidence, users, now)
     if state.phase is not Phase.PROGRESSING or any(result.verdict is not Verdict.PASSED for result in results):
         return Step(state, None, results)
     cause = _Cause(Move.ADVANCE, BY_GATES, f"all gates of stage {state.stage_name} passed", now, results)
@@ -69,11 +70,19 @@ def advance(plan: Plan, state: RolloutState, evidence: Evidence, elapsed: float,
 
 
 def command(
-    plan: Plan, state: RolloutState, verb: Verb, *, actor: str, reason: str, now: float, full: bool = False
+    plan: Plan,
+    state: RolloutState,
+    verb: Verb,
+    *,
+    actor: str,
+    reason: str,
+    now: float,
+    full: bool = False,
+    gates: tuple[GateResult, ...] = (),
 ) -> Step:
-    """Do an operator's verb. `full` goes with promote: straight to the last stage. Raises CommandError where the phase
-    does not allow the verb."""
-    cause = _Cause(Move(verb.value), actor, reason, now)
+    """Do an operator's verb. `full` goes with promote: straight to the last stage. `gates` are the gates as they
+    stand, for the history. Raises CommandError where the phase does not allow the verb."""
+    cause = _Cause(Move(verb.value), actor, reason, now, gates)
     phase = machine.following(state.phase, cause.move)
     match verb:
         case Verb.PROMOTE:

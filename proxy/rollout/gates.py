@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Final
 
 from proxy.analysis import agreement
-from proxy.model.rollouts import Evidence, GateResult, RolloutState
+from proxy.model.rollouts import Evidence, GateResult, RolloutState, Users
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Phase, Verdict
 from proxy.rollout.plan import Plan
@@ -27,7 +27,7 @@ MIN_LEGACY: Final = 100
 """Fewer legacy requests than this (or than `min_samples`, where that is less) say nothing about legacy's own rate."""
 
 
-def evaluate(plan: Plan, state: RolloutState, evidence: Evidence, now: float) -> tuple[GateResult, ...]:
+def evaluate(plan: Plan, state: RolloutState, evidence: Evidence, users: Users, now: float) -> tuple[GateResult, ...]:
     """The gates of the stage that `state` is at, judged on what was seen there. There are none under a fixed split, nor
     at a stage that the plan does not have.
 

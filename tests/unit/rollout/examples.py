@@ -1,6 +1,6 @@
 """A plan and evidence that the tests of this package share."""
 
-from proxy.model.rollouts import ArmCount, Evidence, RolloutState
+from proxy.model.rollouts import ArmCount, Evidence, RolloutState, Users
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verb
 from proxy.rollout.advance import begin, command
@@ -23,6 +23,7 @@ GOOD = Evidence(
     ArmCount(requests=10_000, failed=100), ArmCount(requests=10_000, failed=90), matched=9_900, mismatched=100
 )
 """Passes every gate but the soak."""
+USERS = Users(legacy=950, agent=50)
 
 
 def at_stage(stage: int, plan: Plan = PLAN) -> RolloutState:

@@ -9,7 +9,7 @@ from proxy.model.rollouts import ArmCount, Evidence, RolloutState
 from proxy.model.words import Phase, Verb, Verdict
 from proxy.rollout.advance import Step, advance, begin, checkpoint, command, replan, rollback
 from proxy.rollout.plan import Plan, PlanStage, Split
-from tests.unit.rollout.examples import FIXED, GOOD, HOUR, NOW, PLAN, STAGES, at_stage
+from tests.unit.rollout.examples import FIXED, GOOD, HOUR, NOW, PLAN, STAGES, USERS, at_stage
 
 
 def place(state: RolloutState) -> tuple[str, str, int]:
@@ -43,9 +43,9 @@ def test_a_new_version_begins_again_in_a_new_epoch() -> None:
 
 
 def test_a_stage_moves_on_once_it_has_soaked_and_its_gates_passed() -> None:
-    step = advance(PLAN, at_stage(1), GOOD, HOUR - 1, NOW)
+    step = advance(PLAN, at_stage(1), GOOD, USERS, HOUR - 1, NOW)
     assert (step.event, step.state.soaked, step.state.revision) == (None, HOUR - 1, at_stage(1).revision)
-    step = advance(PLAN, step.state, GOOD, 1.0, NOW + 1)
+    step = advance(PLAN, step.state, GOOD, USERS, 1.0, NOW + 1)
     assert moved(step) == ("advance", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
     assert (step.state.soaked, step.state.since, step.state.revision) == (0.0, NOW + 1, at_stage(1).revision + 1)
     assert step.event is not None
@@ -65,53 +65,53 @@ def test_a_stage_moves_on_once_it_has_soaked_and_its_gates_passed() -> None:
     ],
 )
 def test_inconclusive_and_failed_gates_hold_the_stage_however_long_it_soaks(evidence: Evidence) -> None:
-    step = advance(PLAN, at_stage(1), evidence, 1_000 * HOUR, NOW)
+    step = advance(PLAN, at_stage(1), evidence, USERS, 1_000 * HOUR, NOW)
     assert step.event is None
     assert place(step.state) == ("progressing", "canary", 5_000)
 
 
 def test_one_tick_moves_one_stage() -> None:
-    step = advance(PLAN, at_stage(0), GOOD, 1_000 * HOUR, NOW)
+    step = advance(PLAN, at_stage(0), GOOD, USERS, 1_000 * HOUR, NOW)
     assert step.state.stage_name == "canary"
 
 
 def test_entering_a_last_stage_without_soak_completes() -> None:
-    step = advance(PLAN, at_stage(2), GOOD, HOUR, NOW)
+    step = advance(PLAN, at_stage(2), GOOD, USERS, HOUR, NOW)
     assert moved(step) == ("complete", ("progressing", "half", 50_000), ("completed", "full", 100_000))
 
 
 def test_a_last_stage_with_soak_is_held_first() -> None:
     plan = replace(PLAN, stages=STAGES[:3])
-    held = advance(plan, at_stage(1, plan), GOOD, HOUR, NOW)
+    held = advance(plan, at_stage(1, plan), GOOD, USERS, HOUR, NOW)
     assert moved(held) == ("advance", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
-    assert advance(plan, held.state, GOOD, HOUR - 1, NOW).event is None
-    done = advance(plan, held.state, GOOD, HOUR, NOW)
+    assert advance(plan, held.state, GOOD, USERS, HOUR - 1, NOW).event is None
+    done = advance(plan, held.state, GOOD, USERS, HOUR, NOW)
     assert moved(done) == ("complete", ("progressing", "half", 50_000), ("completed", "half", 50_000))
 
 
 @pytest.mark.parametrize("phase", [Phase.PAUSED, Phase.DEGRADED, Phase.COMPLETED])
 def test_only_a_progressing_rollout_soaks_and_moves(phase: Phase) -> None:
     state = replace(at_stage(1), phase=phase)
-    step = advance(PLAN, state, GOOD, 1_000 * HOUR, NOW)
+    step = advance(PLAN, state, GOOD, USERS, 1_000 * HOUR, NOW)
     assert (step.state, step.event) == (state, None)
     assert [gate.name for gate in step.gates] == ["soak", "min_samples", "agreement", "error_rate"]
 
 
 def test_a_clock_that_steps_back_takes_no_soak_away() -> None:
-    assert advance(PLAN, replace(at_stage(1), soaked=5.0), GOOD, -3.0, NOW).state.soaked == 5.0
+    assert advance(PLAN, replace(at_stage(1), soaked=5.0), GOOD, USERS, -3.0, NOW).state.soaked == 5.0
 
 
 def test_another_version_or_an_unknown_stage_stays_where_it_is() -> None:
     state = replace(at_stage(1), soaked=HOUR)
-    assert advance(replace(PLAN, version="v2"), state, GOOD, 1.0, NOW) == Step(state)
-    assert advance(replace(PLAN, stages=STAGES[:1]), state, GOOD, 1.0, NOW) == Step(state)
+    assert advance(replace(PLAN, version="v2"), state, GOOD, USERS, 1.0, NOW) == Step(state)
+    assert advance(replace(PLAN, stages=STAGES[:1]), state, GOOD, USERS, 1.0, NOW) == Step(state)
 
 
 def test_a_fixed_split_begins_at_its_weight_and_stays() -> None:
     state = begin(FIXED, None, NOW).state
     assert place(state) == ("progressing", "split", 5_000)
     assert state.shadow == 20_000
-    assert advance(FIXED, state, GOOD, 1_000 * HOUR, NOW) == Step(state)
+    assert advance(FIXED, state, GOOD, USERS, 1_000 * HOUR, NOW) == Step(state)
 
 
 def test_promote_goes_one_stage_on_without_asking_the_gates() -> None:
@@ -196,7 +196,7 @@ def test_a_verb_that_the_phase_does_not_allow_is_refused_and_changes_nothing() -
 
 
 def test_a_checkpoint_keeps_the_soak_under_a_new_revision() -> None:
-    grown = advance(PLAN, at_stage(1), Evidence(), 30.0, NOW).state
+    grown = advance(PLAN, at_stage(1), Evidence(), USERS, 30.0, NOW).state
     assert checkpoint(grown) == replace(grown, revision=grown.revision + 1)
 
 

@@ -14,7 +14,7 @@ from proxy.rollout import codec
 from proxy.rollout.advance import Step, advance, begin, checkpoint, command, replan, rollback
 from proxy.rollout.machine import allowed
 from proxy.rollout.plan import Plan, PlanStage, Split
-from tests.unit.rollout.examples import GATES, GOOD, NOW
+from tests.unit.rollout.examples import GATES, GOOD, NOW, USERS
 
 WEIGHTS = st.sampled_from([0, 1, 1_000, 5_000, 50_000, 100_000])
 SOAKS = st.sampled_from([0.0, 1.0, 60.0])
@@ -69,7 +69,7 @@ class Rollout(RuleBasedStateMachine):
         if before.phase is Phase.PROGRESSING:
             self.held += elapsed
         held = self.held
-        step = advance(self.plan, before, evidence, elapsed, self.time)
+        step = advance(self.plan, before, evidence, USERS, elapsed, self.time)
         event = self.take(step)
         if event is None:
             assert self.state.weight == before.weight

@@ -8,16 +8,16 @@ from proxy.model.rollouts import ArmCount, Evidence, GateResult, RolloutState
 from proxy.model.words import Phase, Verdict
 from proxy.rollout.gates import evaluate
 from proxy.rollout.plan import Plan
-from tests.unit.rollout.examples import FIXED, GATES, GOOD, HOUR, NOW, PLAN, at_stage
+from tests.unit.rollout.examples import FIXED, GATES, GOOD, HOUR, NOW, PLAN, USERS, at_stage
 
 
 def gate(name: str, evidence: Evidence, state: RolloutState | None = None, plan: Plan = PLAN) -> GateResult:
-    results = {result.name: result for result in evaluate(plan, state or at_stage(1), evidence, NOW)}
+    results = {result.name: result for result in evaluate(plan, state or at_stage(1), evidence, USERS, NOW)}
     return results[name]
 
 
 def names(state: RolloutState, plan: Plan = PLAN) -> list[str]:
-    return [result.name for result in evaluate(plan, state, Evidence(), NOW)]
+    return [result.name for result in evaluate(plan, state, Evidence(), USERS, NOW)]
 
 
 def test_which_gates_a_stage_has() -> None:
@@ -34,12 +34,12 @@ def test_which_gates_a_stage_has() -> None:
 
 
 def test_nothing_seen_passes_nothing() -> None:
-    assert {result.verdict for result in evaluate(PLAN, at_stage(0), Evidence(), NOW)} == {Verdict.INCONCLUSIVE}
+    assert {result.verdict for result in evaluate(PLAN, at_stage(0), Evidence(), USERS, NOW)} == {Verdict.INCONCLUSIVE}
 
 
 def test_good_evidence_and_a_full_soak_pass_everything() -> None:
     soaked = replace(at_stage(1), soaked=HOUR)
-    assert {result.verdict for result in evaluate(PLAN, soaked, GOOD, NOW)} == {Verdict.PASSED}
+    assert {result.verdict for result in evaluate(PLAN, soaked, GOOD, USERS, NOW)} == {Verdict.PASSED}
 
 
 def test_soak_says_how_long_and_until_when() -> None:
