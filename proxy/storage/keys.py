@@ -9,18 +9,28 @@ stands last.
 | `crossfade:{route}:format` | string | the number of the layout below, written with the first batch |
 | `crossfade:{route}:state` | string | the rollout's state (JSON) |
 | `crossfade:{route}:history` | stream | its moves, field `event` (JSON) |
+| `crossfade:{route}:guard` | string | the guard's memory, for whoever decides next; see `proxy.control.guard` |
 | `crossfade:{route}:pairs` | stream | the pairs, field `pair` (JSON) |
 | `crossfade:{route}:verdict:<verdict>` | stream | the ids of the pairs of one verdict, nothing else |
 | `crossfade:{route}:totals:<epoch>:<stage>:<version>` | hash | the evidence of one stage, see `totals` |
+| `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
+| `crossfade:{route}:stages` | sorted set | `<epoch>:<stage>:<version>` of each stage that has evidence |
 | `crossfade:{route}:seen:<source>` | string | the highest sequence number written of one worker's life |
+| `crossfade:{:replicas}:<what>` | | what replicas share that is of no single route, see `replicas` |
+
+Layout 1 had neither `users`, `stages` nor `guard`, and fewer fields in its totals. It is read, and brought to 2 before
+the first write (see `upgrade`).
 """
 
 from typing import Final
 
 PREFIX: Final = "crossfade:"
 
-LAYOUT: Final = 1
-"""The layout that this program reads and writes. A store with another one is refused."""
+LAYOUT: Final = 2
+"""The layout that this program writes."""
+
+READABLE: Final = (1, 2)
+"""Those that it reads. A store with any other is refused."""
 
 
 def layout(route: str) -> str:
@@ -35,6 +45,10 @@ def history(route: str) -> str:
     return f"{PREFIX}{{{route}}}:history"
 
 
+def guard(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:guard"
+
+
 def pairs(route: str) -> str:
     return f"{PREFIX}{{{route}}}:pairs"
 
@@ -44,8 +58,26 @@ def verdict(route: str, word: str) -> str:
 
 
 def totals(route: str, version: str, epoch: int, stage: str) -> str:
-    return f"{PREFIX}{{{route}}}:totals:{epoch}:{stage}:{version}"
+    return f"{PREFIX}{{{route}}}:totals:{stage_name(version, epoch, stage)}"
+
+
+def users(route: str, version: str, epoch: int, stage: str, weight: int, arm: str) -> str:
+    return f"{PREFIX}{{{route}}}:users:{epoch}:{stage}:{weight}:{arm}:{version}"
+
+
+def stages(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:stages"
+
+
+def stage_name(version: str, epoch: int, stage: str) -> str:
+    """What `stages` calls one stage of one epoch of one version; also the end of its totals' key."""
+    return f"{epoch}:{stage}:{version}"
 
 
 def seen(route: str, source: str) -> str:
     return f"{PREFIX}{{{route}}}:seen:{source}"
+
+
+def replicas(what: str) -> str:
+    """No route is called `:replicas`: names of routes hold no colon."""
+    return f"{PREFIX}{{:replicas}}:{what}"
