@@ -120,8 +120,9 @@ class Operations(Protocol):
         its phase does not allow the verb, ConflictError where someone else was faster. `full` goes with promote."""
         ...
 
-    def explain(self, route: str, key: str) -> dict[str, Any] | None:
-        """Which arm a user's key goes to, now and at each stage, and why. None where the route has no rollout."""
+    def explain(self, route: str, key: bytes) -> dict[str, Any] | None:
+        """Which arm a user's key goes to, now and at each stage, and why. None where the route has no rollout. The key
+        is as `proxy.routing.explain` wants it; it is neither logged nor kept."""
         ...
 
     async def reload(self, *, actor: str) -> dict[str, Any]:
