@@ -20,7 +20,8 @@ _HYPOTHESES: Final = 5
 
 
 class Breaker:
-    """One per rollout, epoch and worker. `record` says once, as a sentence, why it tripped; then it stays `tripped`."""
+    """One per rollout, epoch and worker. `record` says, as a sentence, why it would trip. Whoever asks then sets
+    `tripped`, for good, or lets it `forgive`."""
 
     __slots__ = ("_bad", "_connect", "_down_half", "_down_total", "_half", "_max_connect", "_seen", "_threshold",
                  "_total", "_up_half", "_up_total", "tripped")  # fmt: skip
@@ -29,15 +30,30 @@ class Breaker:
         self, reference: float = FLOOR, *, connect_failures: int = 10, tick: float = 0.2, alpha: float = 0.001
     ) -> None:
         """`reference`: the error rate that is normal here (0 to 1). `tick`: seconds. `alpha`: false trips per day."""
-        ref = min(max(reference, FLOOR), 0.99)
         self.tripped = False
         self._threshold = log(_HYPOTHESES * _DAY / tick / alpha)
-        self._up_half, self._down_half = _weights(HALF, ref)
-        self._up_total, self._down_total = _weights(TOTAL, ref)
+        self._up_half = self._down_half = self._up_total = self._down_total = 0.0
+        self.refer(reference)
         self._half = self._total = 0.0
         self._max_connect = connect_failures
         self._connect = 0
         self._seen = self._bad = 0  # since both sums were last 0: the numbers of the reason
+
+    def refer(self, reference: float) -> None:
+        """From now on `reference` is the error rate that is normal."""
+        ref = min(max(reference, FLOOR), 0.99)
+        self._up_half, self._down_half = _weights(HALF, ref)
+        self._up_total, self._down_total = _weights(TOTAL, ref)
+
+    @property
+    def share(self) -> float:
+        """Of the outcomes that count against the agent now, the share of bad ones (0 to 1)."""
+        return self._bad / self._seen if self._seen else 0.0
+
+    def forgive(self) -> None:
+        """Begin anew: what was seen is not the agent's fault."""
+        self._half = self._total = 0.0
+        self._seen = self._bad = self._connect = 0
 
     def record(self, bad: bool, connect_failure: bool = False) -> str | None:
         """Count one agent outcome. The reason where this one trips the breaker, otherwise None."""
@@ -54,10 +70,8 @@ class Breaker:
         self._total += self._up_total
         self._connect += connect_failure
         if self._connect >= self._max_connect:
-            self.tripped = True
             return f"{self._connect} connect failures of the agent in a row"
         if self._half >= self._threshold or self._total >= self._threshold:
-            self.tripped = True
             return f"{self._bad} of the agent's last {self._seen} requests failed"
         return None
 

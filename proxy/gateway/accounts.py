@@ -17,11 +17,12 @@ from proxy.telemetry.logs import access_line
 
 class Accounts(Taker):
     """`_way` is the arm, in its mode, that is asked now. `started` is when the request was begun, `_sent_at` when this
-    arm was asked, `_first_byte` how long after that its answer's body began, 0 before (seconds, monotonic)."""
+    arm was asked, `_first_byte` how long after that its answer's body began, 0 before (seconds, monotonic). `_slot` is
+    that in which the request arrived at this arm."""
 
     __slots__ = (
-        "_bucket", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at", "_shared", "_way",
-        "request", "started",
+        "_bucket", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at", "_shared", "_slot",
+        "_way", "request", "started",
     )  # fmt: skip
 
     _route: RouteEntry
@@ -36,6 +37,7 @@ class Accounts(Taker):
         self._notes: Notes | None = None
         self._key: bytes | None = None
         self._bucket: int | None = None
+        self._slot = 0
         self._reason = Reason.NO_ROLLOUT
 
     def _drawn(self, rollout: RolloutEntry, reason: Reason) -> int:
@@ -47,6 +49,14 @@ class Accounts(Taker):
         if sampled(count, rollout.record_share):
             self._notes = Notes(rollout, time())
         return count
+
+    def _note_user(self, rollout: RolloutEntry) -> None:
+        """Whom which arm serves: whether the split that comes about is the one asked for."""
+        bucket = self._bucket
+        if bucket is None:
+            rollout.legacy.tally.no_key += 1
+        elif rollout.splits:
+            (rollout.agents_users if self._reason is Reason.BUCKET_IN else rollout.legacys_users).note(bucket)
 
     def _count_fate(self, rollout: RolloutEntry, fate: Fate) -> None:
         word = fate._value_
@@ -62,14 +72,25 @@ class Accounts(Taker):
         self._shared.counters.missed[(self._route.name, why)] += 1
 
     def _count_outcome(self, way: Way, duration: float, *, failed: bool, error: Failure | None) -> None:
-        """What an arm did. On a rollout it is evidence, unless nobody drew it, or there was no room to ask the arm."""
-        way.tally.open -= 1
+        """What an arm did. On a rollout it is evidence, unless nobody drew it, there was no room to ask the arm, or the
+        user has had too many bad ones."""
+        tally = way.tally
+        tally.open -= 1
         rollout = self._rollout
-        if rollout is None or self._reason is Reason.OVERRIDE or error is Failure.OVERLOAD:
+        if rollout is None:
+            return
+        if self._reason is Reason.OVERRIDE or error is Failure.OVERLOAD:
+            tally.withdraw(self._slot)
             return
         limit = rollout.slower_than
-        way.tally.outcome(failed=failed, slow=limit > 0 and duration > limit)
+        slow = limit > 0 and duration > limit
+        if (failed or slow) and rollout.caps(self._bucket, way.agent, connect=error is Failure.CONNECT_FAILURE):
+            tally.withdraw(self._slot)
+            return
+        tally.outcome(self._slot, failed=failed, slow=slow)
         if way.agent:
+            if error is Failure.ESCALATION:
+                tally.escalated += 1
             self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
 
     def _count_answer(self, status: int, *, failed: bool, error: Failure | None) -> float:

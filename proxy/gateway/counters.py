@@ -1,50 +1,19 @@
 """What a worker counts between two ticks.
 
-A `Tally` holds what one arm did in one mode, on one route, at one stage; requests write to its plain attributes. The
-other counts are dictionaries from ready-made label tuples. `drain` turns all of it into the wire's families and starts
-from zero.
+What is evidence is in `evidence`; the other counts are dictionaries from ready-made label tuples. `drain` turns all of
+it into the wire's families and starts from zero.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
+from proxy.gateway.evidence import Tally, Users, slot_now
 from proxy.gateway.parcels import Parcels
 from proxy.model import measures
 from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Histograms, Labels
 from proxy.model.words import Arm, Mode
-
-
-class Tally:
-    """`open` is the number of requests under way that will count here."""
-
-    __slots__ = ("arm", "codes", "durations", "evidence", "failed", "first_bytes", "labels", "ok", "open", "slow")
-
-    def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> None:
-        self.labels = (route, arm.value, mode.value)
-        self.arm = arm.value
-        self.evidence = evidence
-        self.codes: dict[int, int] = {}
-        self.durations: list[float] = []
-        self.first_bytes: list[float] = []
-        self.ok = self.failed = self.slow = self.open = 0
-
-    def answered(self, code: int, duration: float, first_byte: float) -> None:
-        """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
-        self.codes[code] = self.codes.get(code, 0) + 1
-        self.durations.append(duration)
-        if first_byte:
-            self.first_bytes.append(first_byte)
-
-    def outcome(self, *, failed: bool, slow: bool) -> None:
-        """What the arm did, as evidence for stages and guard."""
-        if failed:
-            self.failed += 1
-        else:
-            self.ok += 1
-        if slow:
-            self.slow += 1
 
 
 class Counters:
@@ -62,8 +31,11 @@ class Counters:
         self.connections_refused: dict[Labels, int] = defaultdict(int)
         self.strays: dict[Labels, int] = defaultdict(int)
         self.health: dict[Labels, int] = defaultdict(int)
+        self.capped: dict[Labels, int] = defaultdict(int)
         self._refused: dict[Labels, int] = defaultdict(int)
         self._tallies: dict[tuple[Any, ...], Tally] = {}
+        self._users: dict[Labels, Users] = {}
+        self._slot = slot_now()
         self.parcels = Parcels()
 
     def tally(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> Tally:
@@ -71,19 +43,29 @@ class Counters:
         key = (route, arm.value, mode.value, evidence)
         found = self._tallies.get(key)
         if found is None:
-            found = self._tallies[key] = Tally(route, arm, mode, evidence)
+            found = self._tallies[key] = Tally(route, arm, mode, evidence, self._slot)
+        return found
+
+    def users(self, labels: Labels) -> Users:
+        """The users served at (route, version, stage, epoch, weight, arm); the same ones while that lasts."""
+        found = self._users.get(labels)
+        if found is None:
+            found = self._users[labels] = Users()
         return found
 
     def retain(self, current: set[int]) -> None:
-        """Forget the tallies that no table (`current`: their ids) and no request under way uses any more.
+        """Forget the tallies and users that no table (`current`: their ids) and no request under way uses any more.
 
         A request under way in one mode may yet count in another of its stage: as a fallback, or by its copy.
         """
         busy = {(tally.labels[0], tally.evidence) for tally in self._tallies.values() if tally.open}
         for key, tally in list(self._tallies.items()):
             used = id(tally) in current or (tally.labels[0], tally.evidence) in busy
-            if not used and not (tally.ok or tally.failed or tally.codes):
+            if not used and not tally.untold:
                 del self._tallies[key]
+        for labels, users in list(self._users.items()):
+            if id(users) not in current and not users.fresh:
+                del self._users[labels]
 
     def refused(self, error: str) -> None:
         self._refused[(error,)] += 1
@@ -110,6 +92,7 @@ class Counters:
             (measures.STRAYS, self.strays),
             (measures.CONNECTIONS_REFUSED, self.connections_refused),
             (measures.HEALTH_CHECKS, self.health),
+            (measures.CAPPED, self.capped),
         ):
             if counts:
                 counters[family.name] = dict(counts)
@@ -118,11 +101,16 @@ class Counters:
         self._drain_tallies(counters, histograms)
         return counters, histograms, self.parcels.drain()
 
+    def drain_users(self) -> dict[Labels, bytes]:
+        """The users that were seen for the first time since the last call."""
+        return {labels: users.tell() for labels, users in self._users.items() if users.fresh}
+
     def _drain_tallies(self, counters: Counts, histograms: Histograms) -> None:
         requests: dict[Labels, int] = {}
         outcomes: dict[Labels, int] = {}
         durations: dict[Labels, list[float]] = {}
         first_bytes: dict[Labels, list[float]] = {}
+        self._slot = slot_now()
         for tally in self._tallies.values():
             if tally.codes:
                 for code, count in tally.codes.items():
@@ -134,12 +122,7 @@ class Counters:
                 if tally.first_bytes:
                     _add(first_bytes, tally.labels, histogram(tally.first_bytes))
                     tally.first_bytes = []
-            if tally.evidence is not None and (tally.ok or tally.failed or tally.slow):
-                for result, count in (("ok", tally.ok), ("failed", tally.failed), ("slow", tally.slow)):
-                    if count:
-                        key = (*tally.evidence, tally.arm, result)
-                        outcomes[key] = outcomes.get(key, 0) + count
-                tally.ok = tally.failed = tally.slow = 0
+            tally.tell(outcomes, self._slot)
         if requests:
             counters[measures.REQUESTS.name] = requests
             histograms[measures.REQUEST_DURATION.name] = durations

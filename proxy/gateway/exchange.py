@@ -81,9 +81,11 @@ class Exchange(Accounts):
         if request.override and (forced := self._forced()) is not None:
             self._drawn(rollout, Reason.OVERRIDE)
             self._serve_one(rollout, agent=forced is Arm.AGENT)
+            self._way.tally.unasked += 1
             return
         decision = decide(rollout.weight, self._bucket, tripped=rollout.tripped)
         count = self._drawn(rollout, decision.reason)
+        self._note_user(rollout)
         if decision is BUCKET_IN or request.upgrade:
             self._serve_one(rollout, agent=decision is BUCKET_IN)
             return
@@ -118,7 +120,7 @@ class Exchange(Accounts):
 
     def _serve(self, way: Way) -> None:
         self._way = way
-        way.tally.open += 1
+        self._slot = way.tally.begin()
         upstream = way.upstream
         if upstream.retries:
             upstream.earn_retry()
@@ -149,7 +151,7 @@ class Exchange(Accounts):
             if self._notes is not None:
                 self._notes.parts += 1
             rollout.shadow.upstream.ask(
-                ShadowCopy(self.request, rollout, self._copied, recording=self._notes is not None)
+                ShadowCopy(self.request, rollout, self._bucket, self._copied, recording=self._notes is not None)
             )
 
     def _no_copy(self, fate: Fate) -> None:
@@ -445,7 +447,9 @@ class Exchange(Accounts):
 
     def _end_early(self) -> None:
         """No arm's outcome: nothing is counted for one, nothing recorded."""
-        self._way.tally.open -= 1
+        tally = self._way.tally
+        tally.open -= 1
+        tally.withdraw(self._slot)
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None

@@ -82,9 +82,16 @@ class Link:
             return False
         return True
 
-    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> None:
+    def report(
+        self,
+        counters: Counts,
+        histograms: Histograms,
+        gauges: Gauges,
+        parcels: list[Parcel],
+        users: dict[Labels, bytes],
+    ) -> None:
         """Take what happened since the last report, to be sent or kept. Never waits, never raises on a full disk."""
-        self._outbox.put(counters, histograms, gauges, parcels)
+        self._outbox.put(counters, histograms, gauges, parcels, users)
         self._wake.set()
         if self._writer is None or not self._outbox.on_the_way:
             self._ack_at = self._clock.monotonic()

@@ -27,6 +27,10 @@ SPOOL_FULL: Final = "spool_full"
 _BATCH: Final = 64
 _NOTHING: Final = Parcel([], {})
 
+Users = dict[Labels, bytes]
+"""As in `Tick.users`. No more of them wait than there are buckets, at each stage."""
+_NOBODY: Final[Users] = {}
+
 
 class DiskWork(NamedTuple):
     """In this order: drop the `pop` oldest frames, append, read `read` frames after the first `skip`."""
@@ -60,6 +64,7 @@ class Outbox:
         self._seq = 0
         self._late_counters: Counts = {}
         self._late_histograms: Histograms = {}
+        self._late_users: Users = {}
         self._last_gauges: Gauges | None = None
         self.dropped: dict[Labels, int] = {}
         """(route, reason) -> records lost to a bound."""
@@ -67,12 +72,17 @@ class Outbox:
     @property
     def empty(self) -> bool:
         """Whether all that was put is acknowledged."""
-        return not (self._disk_holds or self._memory or self._late_counters or self._late_histograms)
+        return not (self._disk_holds or self._memory or self._late)
 
     @property
     def saved(self) -> bool:
         """Whether nothing is left in memory."""
-        return not (self._memory or self._late_counters or self._late_histograms)
+        return not (self._memory or self._late)
+
+    @property
+    def _late(self) -> bool:
+        """Whether counts wait for the next tick."""
+        return bool(self._late_counters or self._late_histograms or self._late_users)
 
     @property
     def on_the_way(self) -> int:
@@ -81,7 +91,14 @@ class Outbox:
     # In
 
     def put(
-        self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel], *, last: bool = False
+        self,
+        counters: Counts,
+        histograms: Histograms,
+        gauges: Gauges,
+        parcels: list[Parcel],
+        users: Users = _NOBODY,
+        *,
+        last: bool = False,
     ) -> None:
         """Queue a tick for each parcel, one where there is none, and none where nothing happened. `last` is admitted
         over the bound."""
@@ -89,14 +106,16 @@ class Outbox:
             merged(self._late_counters, counters),
             merged_histograms(self._late_histograms, histograms),
         )
-        if not (counters or histograms or parcels or (gauges and gauges != self._last_gauges)):
+        users = merged_users(self._late_users, users)
+        if not (counters or histograms or parcels or users or (gauges and gauges != self._last_gauges)):
             return
-        frames = self._frames(counters, histograms, gauges, parcels)
+        frames = self._frames(counters, histograms, gauges, parcels, users)
         size = sum(map(len, frames))
         if self._memory_bytes + size > self._max_memory and not last:
             self._late_counters, self._late_histograms = merged(counters, self._drop(parcels)), histograms
+            self._late_users = users
             return
-        self._late_counters, self._late_histograms = {}, {}
+        self._late_counters, self._late_histograms, self._late_users = {}, {}, {}
         if gauges:
             self._last_gauges = gauges
         self._seq += len(frames)
@@ -164,14 +183,16 @@ class Outbox:
         for _ in range(frames):
             self._memory_bytes -= len(self._memory.popleft())
 
-    def _frames(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> list[bytes]:
+    def _frames(
+        self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel], users: Users
+    ) -> list[bytes]:
         """One report as frames: one for each parcel, the counts in the first."""
-        tick = Tick(self._source, self._seq, self._clock.now(), counters, histograms, gauges)
+        tick = Tick(self._source, self._seq, self._clock.now(), counters, histograms, gauges, users=users)
         frames: list[bytes] = []
         for parcel in parcels or [_NOTHING]:
             tick.seq += 1
             frames.append(encode(TICK, to_wire(tick), parcel.records))
-            tick.counters, tick.histograms, tick.gauges = {}, {}, {}
+            tick.counters, tick.histograms, tick.gauges, tick.users = {}, {}, {}, {}
         return frames
 
     def _drop(self, parcels: list[Parcel]) -> Counts:
@@ -208,3 +229,10 @@ def merged_histograms(left: Histograms, right: Histograms) -> Histograms:
             known = table.get(labels)
             table[labels] = [a + b for a, b in zip(known, cells, strict=True)] if known else cells
     return total
+
+
+def merged_users(left: Users, right: Users) -> Users:
+    """All of both; neither is changed."""
+    if not left or not right:
+        return left or right
+    return {labels: left.get(labels, b"") + right.get(labels, b"") for labels in {*left, *right}}

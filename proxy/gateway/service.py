@@ -113,7 +113,7 @@ class Worker:
     def _ship(self) -> None:
         """A parcel of records is full: it does not wait for the tick, while it is in the processor's cache."""
         if self.link is not None:
-            self.link.report({}, {}, {}, self.shared.counters.parcels.drain())
+            self.link.report({}, {}, {}, self.shared.counters.parcels.drain(), {})
 
     def report(self) -> None:
         """Send the control process what was counted."""
@@ -133,7 +133,7 @@ class Worker:
         counters, histograms, parcels = self.shared.counters.drain()
         if durations:
             histograms[measures.UPSTREAM_DURATION.name] = durations
-        self.link.report(counters, histograms, self.gauges(), parcels)
+        self.link.report(counters, histograms, self.gauges(), parcels, self.shared.counters.drain_users())
 
     def gauges(self) -> Gauges:
         connections: dict[Labels, float] = {}

@@ -19,14 +19,15 @@ class ShadowCopy(Taker):
     """A `Taker` that keeps the beginning of the answer for the record and lets the rest go."""
 
     __slots__ = (
-        "_connection", "_done", "_draft", "_first_byte", "_noted", "_over", "_request", "_rollout", "_sent_at",
-        "_size", "_stale", "_status", "deadline",
+        "_bucket", "_connection", "_done", "_draft", "_first_byte", "_noted", "_over", "_request", "_rollout",
+        "_sent_at", "_size", "_slot", "_stale", "_status", "deadline",
     )  # fmt: skip
 
     def __init__(
         self,
         request: Request,
         rollout: RolloutEntry,
+        bucket: int | None,
         done: Callable[[Fate, Draft | None], None],
         *,
         recording: bool,
@@ -35,6 +36,7 @@ class ShadowCopy(Taker):
         self._request = request
         self._done = done
         self._rollout = rollout
+        self._bucket = bucket
         self._connection: Connection | None = None
         self._draft = Draft(rollout.spec.record.max_body) if recording else None
         self._noted: list[tuple[bytes, bytes]] = []
@@ -46,7 +48,7 @@ class ShadowCopy(Taker):
         self.deadline = self._sent_at + rollout.spec.shadow.timeout
         rollout.pending.copies.add(self)
         rollout.pending.bytes += self._size
-        rollout.shadow.tally.open += 1
+        self._slot = rollout.shadow.tally.begin()
 
     def connected(self, connection: Connection) -> None:
         way = self._rollout.shadow
@@ -119,6 +121,7 @@ class ShadowCopy(Taker):
         if self._connection is not None:
             self._connection.abandon()
         self._leave()
+        self._rollout.shadow.tally.withdraw(self._slot)
         self._done(Fate.DROPPED, None)
 
     def _leave(self) -> None:
@@ -137,7 +140,13 @@ class ShadowCopy(Taker):
         if self._status:
             tally.answered(self._status, duration, self._first_byte)
         limit = rollout.slower_than
-        tally.outcome(failed=failed, slow=bool(limit) and duration > limit)
+        slow = limit > 0 and duration > limit
+        if error == Failure.ESCALATION.value:
+            tally.escalated += 1
+        if (failed or slow) and rollout.caps(self._bucket, True, connect=error == Failure.CONNECT_FAILURE.value):
+            tally.withdraw(self._slot)
+        else:
+            tally.outcome(self._slot, failed=failed, slow=slow)
         if self._draft is not None:
             self._draft.finish(self._status, duration, error, self._first_byte)
         self._done(fate, self._draft)

@@ -8,6 +8,7 @@ import structlog
 
 from proxy.gateway.admission import Admission
 from proxy.gateway.counters import Counters
+from proxy.gateway.evidence import Tally
 from proxy.gateway.table import RolloutEntry, Table
 from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn
@@ -15,6 +16,9 @@ from proxy.model.snapshot import Snapshot
 from proxy.model.words import Failure
 
 _log = structlog.get_logger()
+
+MIN_LEGACY: Final = 3
+"""Requests that must have ended lately for it to be said that legacy fails too."""
 
 _MAX_ID: Final = 128
 _ID_BYTES: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:/+=@")
@@ -62,16 +66,30 @@ class Shared:
         return b"00-%b%016x-%016x-01" % (self._trace, self._count, self._count)
 
     def agent_did(self, route: str, rollout: RolloutEntry, *, failed: bool, error: Failure | None) -> None:
-        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once."""
-        reason = rollout.breaker.record(failed, error is Failure.CONNECT_FAILURE)
+        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once.
+
+        Not where legacy fails about as much: nothing would be won, and the agent would be blamed for what both have.
+        Then the guard looks at both arms.
+        """
+        breaker = rollout.breaker
+        reason = breaker.record(failed, error is Failure.CONNECT_FAILURE)
         if reason is None:
             return
-        rollout.tripped = True
+        if legacy_fails_too(rollout.legacy.tally, breaker.share):
+            breaker.forgive()
+            return
+        breaker.tripped = rollout.tripped = True
         for name, current in self.table.rollouts():  # the table may have been replaced since that request began
             if name == route and current.breaker is rollout.breaker:
                 current.tripped = True
         _log.warning("breaker_tripped", route=route, version=rollout.spec.version, reason=reason)
         self._on_trip(route, rollout, reason)
+
+
+def legacy_fails_too(legacy: Tally, agent_share: float) -> bool:
+    """Whether of what legacy served lately at least half as much failed as of what the agent did (0 to 1)."""
+    requests, failed = legacy.failing()
+    return requests >= MIN_LEGACY and failed >= requests * agent_share / 2
 
 
 def _well_formed(given: bytes) -> bool:

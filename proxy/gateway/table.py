@@ -5,19 +5,21 @@ snapshot goes over into the new one: pools of upstreams that did not change, and
 """
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import structlog
 
 from proxy.analysis.breaker import Breaker
-from proxy.gateway.counters import Counters, Tally
+from proxy.gateway.counters import Counters
+from proxy.gateway.evidence import Repeats, Tally
 from proxy.gateway.forwarded import Proxies
 from proxy.gateway.headers import Names, answer_names, request_names
 from proxy.gateway.tls import client_context
 from proxy.gateway.turn import Turn
 from proxy.gateway.upstream import Upstream
 from proxy.model.errors import ConfigError
-from proxy.model.snapshot import CREDENTIALS, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
+from proxy.model.snapshot import BUCKETS, CREDENTIALS, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
 from proxy.model.words import Arm, Fate, Mode, Phase, Reason
 from proxy.outcomes.decision import compile_path
 from proxy.routing.bucket import bucketer, key_hasher
@@ -64,11 +66,13 @@ class Pending:
 
 class RolloutEntry:
     """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
-    a record, by the header's name, for those that may be recorded."""
+    a record, by the header's name, for those that may be recorded. `splits`: both arms serve, so that it is worth
+    noting which users each gets."""
 
-    __slots__ = ("breaker", "bucket", "canary", "confidence", "escalate", "fallback", "fates", "key_hash", "legacy",
-                 "pending", "record_share", "recorded", "requests", "shadow", "shadow_share", "slower_than", "sources",
-                 "spec", "tripped", "weight")  # fmt: skip
+    __slots__ = ("_capped", "_route", "agents_users", "breaker", "bucket", "canary", "confidence", "escalate",
+                 "fallback", "fates", "key_hash", "legacy", "legacys_users", "pending", "record_share", "recorded",
+                 "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec", "splits",
+                 "tripped", "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
@@ -79,6 +83,9 @@ class RolloutEntry:
         self.shadow_share = spec.shadow.share
         self.slower_than = spec.slower_than
         evidence = (name, spec.version, spec.stage, str(spec.epoch))
+        self.splits = 0 < spec.weight < BUCKETS
+        self.legacys_users = counters.users((*evidence, str(spec.weight), Arm.LEGACY.value))
+        self.agents_users = counters.users((*evidence, str(spec.weight), Arm.AGENT.value))
 
         def way(arm: Arm, mode: Mode, upstream: Upstream) -> Way:
             return Way(name, arm, mode, upstream, counters.tally(name, arm, mode, evidence))
@@ -90,6 +97,9 @@ class RolloutEntry:
         self.sources: tuple[Source, ...] = sources(spec.key)
         self.bucket = bucketer(spec.salt)
         self.key_hash = key_hasher(spec.salt)
+        self._route = name
+        self._capped = counters.capped
+        self.repeats = {arm: Repeats() for arm in (Arm.LEGACY.value, Arm.AGENT.value)}
         self.breaker = Breaker(spec.breaker.reference, connect_failures=spec.breaker.connect_failures)
         self.tripped = False
         self.requests = 0
@@ -99,11 +109,23 @@ class RolloutEntry:
         self.confidence: Callable[[Any], Any] | None = compile_path(path) if path else None
         self.fates = {fate.value: (name, fate.value) for fate in Fate}
 
+    def caps(self, bucket: int | None, agent: bool, *, connect: bool) -> bool:
+        """Whether a bad outcome is one too many of its user's. A failure to connect says nothing of the user, and of a
+        request without a key nobody knows whose it is."""
+        if connect or bucket is None:
+            return False
+        arm = Arm.AGENT.value if agent else Arm.LEGACY.value
+        if not self.repeats[arm].too_often(bucket, monotonic()):
+            return False
+        self._capped[(self._route, arm)] += 1
+        return True
+
     def inherit(self, old: "RolloutEntry") -> None:
         """Go on where the same rollout stood in the last snapshot."""
-        self.requests, self.pending = old.requests, old.pending
+        self.requests, self.pending, self.repeats = old.requests, old.pending, old.repeats
         if (old.spec.version, old.spec.epoch) == (self.spec.version, self.spec.epoch):
             self.breaker, self.tripped = old.breaker, old.tripped
+            self.breaker.refer(self.spec.breaker.reference)
 
 
 class RouteEntry:
@@ -142,7 +164,10 @@ class Table:
         self.routes = [RouteEntry(route, self.upstreams, counters) for route in snapshot.routes]
         if last is not None:
             _inherit(self.routes, last.routes)
-        counters.retain({id(way.tally) for way in self.ways()})
+        used = {id(way.tally) for way in self.ways()}
+        for _, rollout in self.rollouts():
+            used |= {id(rollout.legacys_users), id(rollout.agents_users)}
+        counters.retain(used)
 
     def ways(self) -> list[Way]:
         found = []

@@ -14,6 +14,7 @@ import pytest
 from proxy.gateway.link import Link
 from proxy.gateway.service import Worker
 from proxy.model.link import Trip
+from proxy.model.measures import OUTCOMES
 from proxy.model.records import Parcel, Record, split, unpack
 from proxy.model.snapshot import (
     BUCKETS,
@@ -29,7 +30,7 @@ from proxy.model.snapshot import (
     Timeouts,
     UpstreamSpec,
 )
-from proxy.model.tick import Counts, Gauges, Histograms
+from proxy.model.tick import Counts, Gauges, Histograms, Labels
 from proxy.model.words import Phase
 from tests.certificates import Authority
 from tests.fakes import FakeClock
@@ -45,10 +46,28 @@ class Told(Link):
         self.gauges: Gauges = {}
         self.histograms: Histograms = {}
         self.trips: list[Trip] = []
+        self.slots: list[tuple[str, int, int]] = []
+        """(result, slot, count) of the outcomes."""
+        self.users: dict[str, list[int]] = {}
+        """By arm: the buckets of the users that it served."""
 
-    def report(self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel]) -> None:
+    def report(
+        self,
+        counters: Counts,
+        histograms: Histograms,
+        gauges: Gauges,
+        parcels: list[Parcel],
+        users: dict[Labels, bytes],
+    ) -> None:
         for name, rows in counters.items():
-            self.counts.setdefault(name, Counter()).update(rows)
+            known = self.counts.setdefault(name, Counter())
+            for labels, count in rows.items():
+                known[labels[:-1] if name == OUTCOMES.name else labels] += count  # the slot only matters to the guard
+            if name == OUTCOMES.name:
+                self.slots += [(labels[-2], int(labels[-1]), count) for labels, count in rows.items() if labels[-1]]
+        for labels, packed in users.items():
+            buckets = [int.from_bytes(packed[at : at + 3], "big") for at in range(0, len(packed), 3)]
+            self.users.setdefault(labels[-1], []).extend(buckets)
         self.gauges = gauges or self.gauges
         for name, cells in histograms.items():
             self.histograms[name] = {**self.histograms.get(name, {}), **cells}

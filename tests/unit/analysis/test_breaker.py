@@ -18,7 +18,6 @@ def test_a_total_outage_trips_it_at_the_eighth_request() -> None:
     breaker = Breaker()
     assert [breaker.record(True) for _ in range(7)] == [None] * 7
     assert breaker.record(True) == "8 of the agent's last 8 requests failed"
-    assert breaker.tripped
 
 
 def test_an_outage_after_a_long_good_time_trips_it_as_fast() -> None:
@@ -30,10 +29,30 @@ def test_an_outage_after_a_long_good_time_trips_it_as_fast() -> None:
 
 def test_it_speaks_once() -> None:
     breaker = Breaker()
-    reasons = [reason for _ in range(100) if (reason := breaker.record(True))]
+    reasons = []
+    for _ in range(100):
+        if reason := breaker.record(True):
+            breaker.tripped = True
+            reasons.append(reason)
     assert len(reasons) == 1
     assert breaker.record(False) is None
-    assert breaker.tripped
+
+
+def test_what_is_forgiven_must_happen_anew() -> None:
+    breaker = Breaker()
+    assert requests_until_tripped(breaker, Random(1), 1.0, 100) == 8
+    assert breaker.share == 1.0
+    breaker.forgive()
+    assert breaker.share == 0.0
+    assert requests_until_tripped(breaker, Random(1), 1.0, 100) == 8
+
+
+def test_what_is_normal_may_change_on_the_way() -> None:
+    breaker = Breaker()
+    breaker.refer(0.25)
+    assert requests_until_tripped(breaker, Random("normal"), 0.25, 50_000) is None
+    breaker.refer(0.01)  # never below the floor
+    assert requests_until_tripped(breaker, Random("worse"), 0.9, 200) is not None
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,35 +10,35 @@ EVIDENCE = ("refunds", "v1", "canary", "1")
 def test_a_drain_tells_what_happened_since_the_last_one() -> None:
     counters = Counters()
     tally = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
+    slots = [tally.begin(), tally.begin()]
     tally.answered(200, 0.02, 0.01)
     tally.answered(200, 200.0, 0.0)
-    tally.outcome(failed=False, slow=False)
-    tally.outcome(failed=True, slow=True)
+    tally.outcome(slots[0], failed=False, slow=False)
+    tally.outcome(slots[1], failed=True, slow=True)
     counters.fates[("refunds", "mirrored")] += 1
     told, histograms, _ = counters.drain()
     assert told["requests_total"] == {("refunds", "agent", "canary", "200"): 2}
-    assert told["outcomes"] == {(*EVIDENCE, "agent", result): 1 for result in ("ok", "failed", "slow")}
+    slot = str(slots[0])
+    assert told["outcomes"] == {
+        (*EVIDENCE, "agent", "drawn", ""): 2,
+        (*EVIDENCE, "agent", "arrived", slot): 2,
+        **{(*EVIDENCE, "agent", result, slot): 1 for result in ("ok", "failed", "slow")},
+    }
     assert told["shadow_total"] == {("refunds", "mirrored"): 1}
     [row] = histograms["request_duration_seconds"].values()
     assert (row[0], sum(row[1:]), row[-1]) == (200.02, 2, 1)
     assert counters.drain() == ({}, {}, [])
 
 
-def test_both_of_an_arms_modes_are_one_arms_evidence() -> None:
-    counters = Counters()
-    for mode in (Mode.LEGACY, Mode.FALLBACK):
-        counters.tally("refunds", Arm.LEGACY, mode, EVIDENCE).outcome(failed=False, slow=False)
-    assert counters.drain()[0]["outcomes"] == {(*EVIDENCE, "legacy", "ok"): 2}
-
-
 def test_a_tally_is_kept_while_a_request_or_a_count_needs_it() -> None:
     counters = Counters()
     tally = counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE)
-    tally.open = 1
+    slot = tally.begin()
+    counters.drain()
     counters.retain(set())
     assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is tally
     tally.open = 0
-    tally.outcome(failed=False, slow=False)
+    tally.outcome(slot, failed=False, slow=False)
     counters.retain(set())
     assert counters.tally("refunds", Arm.AGENT, Mode.CANARY, EVIDENCE) is tally
     counters.drain()
