@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.valkey import Valkey
+from tests.valkey import Cluster, Sentinel, Valkey
 
 
 def pytest_asyncio_loop_factories(
@@ -36,3 +36,19 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Iterator[Sentinel]:
+    """A master, its replica, and three sentinels; running, with no data."""
+    with Sentinel(tmp_path / "sentinel") as group:
+        group.start()
+        yield group
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three masters; running, with no data."""
+    with Cluster(tmp_path / "cluster") as group:
+        group.start()
+        yield group
