@@ -1,7 +1,6 @@
 """`make bench`: measure Crossfade side by side with what is installed of its peers."""
 
 import resource
-import shlex
 import signal
 import sys
 import tempfile
@@ -11,15 +10,16 @@ from types import FrameType
 
 import click
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import CASES, Case, Kind, choose
-from benchmarks.load.children import BenchError
 from benchmarks.load.install import how_to_get, install_peers
 from benchmarks.load.peers import PEERS
 from benchmarks.load.place import Scene
 from benchmarks.load.profiling import profile
-from benchmarks.load.report import FIGURES, PROFILE, figures, machine, write_readme
+from benchmarks.load.report import FIGURES, PROFILE, figures
 from benchmarks.load.session import Plan, Session
 from benchmarks.load.upstreams import find
+from benchmarks.page import called, machine, write_readme
 
 _PROFILE_HELP = (
     "Where the microseconds of a request go in Crossfade, by perf: split-post, or the case that --case names."
@@ -102,7 +102,7 @@ def _measure(plan: Plan, versions: Mapping[str, str], write: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
         session = Session(plan, Scene.set(Path(folder)), print)
         session.run()
-    text = f"{machine(versions, _command())}\n\n{figures(session.results)}"
+    text = f"{machine(versions, called('bench'))}\n\n{figures(session.results)}"
     print(f"\n{text}")
     if write:
         write_readme(FIGURES, text)
@@ -117,16 +117,10 @@ def _profile(words: tuple[str, ...], seconds: float, versions: Mapping[str, str]
     case = _cases(words or ("split-post",), quick=False)[0]
     with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
         found = profile(case, Scene.set(Path(folder)), seconds, print)
-    text = f"{machine(versions, _command())}\n\n{found}"
+    text = f"{machine(versions, called('bench'))}\n\n{found}"
     print(f"\n{text}")
     if write:
         write_readme(PROFILE, text)
-
-
-def _command() -> str:
-    """How this was called, as a user of make writes it."""
-    given = shlex.join(sys.argv[1:])
-    return f"make bench ARGS={shlex.quote(given)}" if given else "make bench"
 
 
 def _allow_many_sockets() -> None:

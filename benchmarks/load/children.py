@@ -11,11 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.errors import BenchError
+
 STOP_SECONDS = 10.0
-
-
-class BenchError(Exception):
-    """What stops a run, in one line."""
 
 
 @dataclass(frozen=True, slots=True)

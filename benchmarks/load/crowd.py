@@ -4,8 +4,9 @@ import resource
 import time
 from dataclasses import dataclass
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, Cores
+from benchmarks.load.children import Cores
 from benchmarks.load.measure import Run, cpu_by_role, memory_by_role, per_request
 from benchmarks.load.peers import Started
 from benchmarks.load.procfs import established

@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from benchmarks.load.children import BenchError
+from benchmarks.errors import BenchError
 from benchmarks.load.upstreams import find
 
 PACKAGES = ("wrk", "nginx", "haproxy")

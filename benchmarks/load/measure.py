@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, Cores
+from benchmarks.load.children import Cores
 from benchmarks.load.peers import Started
 from benchmarks.load.procfs import cpu_seconds, peak_memory
 from benchmarks.load.upstreams import Upstreams

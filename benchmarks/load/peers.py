@@ -14,9 +14,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Agent, Case, Kind, Traffic
 from benchmarks.load.certificates import NAME
-from benchmarks.load.children import BenchError, Child, Cores, running
+from benchmarks.load.children import Child, Cores, running
 from benchmarks.load.place import ARM, POOL, Place
 from benchmarks.load.procfs import descendants, title
 from benchmarks.load.upstreams import find

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, on_cores
+from benchmarks.load.children import on_cores
 from benchmarks.load.peers import PEERS, started
 from benchmarks.load.place import Scene
 from benchmarks.load.session import MEASURES
-from benchmarks.load.tables import markdown
 from benchmarks.load.upstreams import find
 from benchmarks.load.wrk import wrk_running
+from benchmarks.page import markdown
 
 INSTALL = "apt-get install linux-perf"
 FREQUENCY = 4999

@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Case
-from benchmarks.load.children import BenchError, Cores, on_cores
+from benchmarks.load.children import Cores, on_cores
 from benchmarks.load.measure import Run, cpu_by_role, memory_by_role, per_request
 from benchmarks.load.openloop import percentile
 from benchmarks.load.peers import Started

@@ -1,20 +1,13 @@
-"""What a session found, in Markdown for the terminal as for the README, and writing it there."""
+"""What a session found, in Markdown for the terminal as for the README."""
 
-import datetime as dt
-import os
-import platform
-import subprocess
-from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 from benchmarks.load.cases import GOALS, Goal, Measure
-from benchmarks.load.children import BenchError
 from benchmarks.load.ratios import Samples, Spread, spread
 from benchmarks.load.session import Results
-from benchmarks.load.tables import NONE, TABLES, markdown
+from benchmarks.load.tables import TABLES
+from benchmarks.page import NONE, markdown
 
-README = Path(__file__).parents[1] / "README.md"
 FIGURES = "figures", "make bench ARGS=--write"
 PROFILE = "profile", "make bench ARGS='--profile --write'"
 """Sections of the README that are written: their name, and the command that writes them."""
@@ -80,47 +73,3 @@ def notes(results: Results) -> list[str]:
         if sample.run.load and sample.run.load.errors
     ]  # fmt: skip
     return ["\n".join(f"- {line}" for line in lines)] if lines else []
-
-
-def machine(versions: Mapping[str, str], command: str) -> str:
-    """Where, when and with what the figures were made."""
-    now = dt.datetime.now(dt.UTC)
-    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"{now:%Y-%m-%d}, `{command}`, commit {_commit()}. {_cpu_model()}, {os.cpu_count()} cores,"
-        f" {_memory_gib():.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}. {peers}."
-    )
-
-
-def markers(section: tuple[str, str]) -> tuple[str, str]:
-    """What a section stands between."""
-    name, command = section
-    return f"<!-- {name}: begin (written by {command}) -->", f"<!-- {name}: end -->"
-
-
-def write_readme(section: tuple[str, str], text: str, readme: Path = README) -> None:
-    """Replace what stands between the markers and keep the prose around it. BenchError when a marker is missing."""
-    whole = readme.read_text()
-    first, last = markers(section)
-    before, begin, rest = whole.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise BenchError(f"{readme.name} has no markers to write between; put {first} and {last} into it")
-    readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
-
-
-def _commit() -> str:
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=10"],
-        cwd=README.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return told.stdout.strip() or "unknown"
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)

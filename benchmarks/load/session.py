@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import CASES, Case, Kind
-from benchmarks.load.children import BenchError, Cores
+from benchmarks.load.children import Cores
 from benchmarks.load.crowd import measure_crowd
 from benchmarks.load.measure import Run, cpu_by_role, measure_idle, measure_load, per_request, settle
 from benchmarks.load.peers import PEERS, Peer, Started, started

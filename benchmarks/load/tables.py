@@ -1,6 +1,6 @@
 """The tables of figures: each tells of some kinds of cases, in columns of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,10 +9,7 @@ from benchmarks.load.measure import Run
 from benchmarks.load.peers import PEERS
 from benchmarks.load.ratios import Samples, Spread, spread
 from benchmarks.load.wrk import Load
-
-NONE = "-"
-WORDS = {"case", "proxy", "its other processes", "goal", "verdict", "where", "function"}
-"""Headings of columns that hold words."""
+from benchmarks.page import NONE, markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,19 +199,3 @@ TABLES = (
         ),
     ),
 )
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned table: words to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    left = {column for column, heading in enumerate(headings) if heading in WORDS}
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = (f":{'-' * (width + 1)}" if i in left else f"{'-' * (width + 1)}:" for i, width in enumerate(widths))
-    return "\n".join([line(headings), f"|{'|'.join(rule)}|", *map(line, rows)])

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import CASES, Agent
 from benchmarks.load.certificates import Certificates
-from benchmarks.load.children import BenchError, Cores, free_ports, running
+from benchmarks.load.children import Cores, free_ports, running
 
 PORTS = 16
 BODIES = tuple(sorted({case.answer for case in CASES} - {0}))

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Case, Tls
-from benchmarks.load.children import BenchError, on_cores
+from benchmarks.load.children import on_cores
 from benchmarks.load.upstreams import CONFIGS, find
 
 

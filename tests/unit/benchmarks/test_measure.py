@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.load.children import BenchError
+from benchmarks.errors import BenchError
 from benchmarks.load.measure import per_request
 
 

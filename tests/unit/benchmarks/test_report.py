@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.errors import BenchError
 from benchmarks.load.cases import Goal, Measure
-from benchmarks.load.children import BenchError
 from benchmarks.load.ratios import spread
-from benchmarks.load.report import FIGURES, PROFILE, README, markers, verdict, write_readme
-from benchmarks.load.tables import markdown
+from benchmarks.load.report import FIGURES, PROFILE, verdict
+from benchmarks.page import README, markdown, markers, write_readme
 
 BEGIN, END = markers(FIGURES)
 GOAL = Goal("mirror-post", Measure.CPU, must=0.85, aim=0.7, peer="nginx", other="mirror-post")
