@@ -14,7 +14,7 @@ import pytest
 from proxy.gateway.link import Link
 from proxy.gateway.service import Worker
 from proxy.model.link import Trip
-from proxy.model.measures import OUTCOMES
+from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import Parcel, Record, split, unpack
 from proxy.model.snapshot import (
     BUCKETS,
@@ -143,6 +143,23 @@ class World:
         """One request on a connection of its own."""
         async with connect(self.port) as client:
             return await client.ask(*args, **kwargs)
+
+    def outcomes(self) -> Counter[tuple[str, ...]]:
+        """What the arms did, as far as it is evidence."""
+        ends = (Result.OK, Result.FAILED, Result.SLOW)
+        return Counter({labels: count for labels, count in self.counts(OUTCOMES.name).items() if labels[-1] in ends})
+
+    def still_open(self) -> int:
+        """Requests that arrived at an arm, have not ended there and were not withdrawn, as the guard sees it."""
+        self.worker.report()
+        open_by_slot: Counter[int] = Counter()
+        for result, slot, count in self.told.slots:
+            if result == Result.ARRIVED:
+                open_by_slot[slot] += count
+            elif result != Result.SLOW:
+                open_by_slot[slot] -= count
+        assert all(count >= 0 for count in open_by_slot.values())
+        return open_by_slot.total()
 
     def counts(self, family: str) -> Counter[tuple[str, ...]]:
         self.worker.report()

@@ -93,9 +93,11 @@ async def test_legacy_answers_when_the_agent_cannot(world: World, failure: Failu
     if failure is Failure.ESCALATION:
         assert (record.agent.body, record.escalation[1]) == (b'{"partial": 1}', "needs a human")
     result = "ok" if failure is Failure.ESCALATION else "failed"
-    outcomes = world.counts("outcomes")
+    outcomes = world.outcomes()
     assert outcomes[("refunds", "v1", "shadow", "1", "agent", result)] == 1
-    assert outcomes[("refunds", "v1", "shadow", "1", "legacy", "ok")] == 1
+    assert outcomes[("refunds", "v1", "shadow", "1", "legacy", "ok")] == 0  # who falls back is no control
+    assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "legacy", "fallback")] == 1
+    assert world.still_open() == 0
 
 
 async def test_a_failure_that_is_not_to_fall_back_is_the_clients_to_see(world: World) -> None:
@@ -144,7 +146,7 @@ async def test_an_agent_that_breaks_off_in_its_answer_has_failed(world: World) -
     world.agent.handler = handler
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await world.ask(X_User_Id="u")
-    assert world.counts("outcomes") == {("refunds", "v1", "shadow", "1", "agent", "failed"): 1}
+    assert world.outcomes() == {("refunds", "v1", "shadow", "1", "agent", "failed"): 1}
     assert world.human.seen == []
 
 
@@ -162,8 +164,8 @@ async def test_the_breaker_swaps_to_legacy_by_itself_and_stays_swapped(world: Wo
     world.use(weight=100_000)
     world.agent.answers = lambda _: answer(b"", 500)
     async with world.client() as client:
-        for _ in range(12):
-            said = await client.ask(X_User_Id="u")
+        for user in range(12):
+            said = await client.ask(X_User_Id=f"{user}")
             assert (said.status, said["x-crossfade-arm"]) == (200, "legacy")
     assert len(world.agent.seen) == 8
     [trip] = world.told.trips
@@ -174,6 +176,33 @@ async def test_the_breaker_swaps_to_legacy_by_itself_and_stays_swapped(world: Wo
     world.agent.answers = lambda _: answer(b"well again")
     world.use(epoch=2)  # the operator said retry
     assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
+
+
+async def test_one_user_who_repeats_what_fails_does_not_trip_it(world: World) -> None:
+    world.use(weight=100_000)
+    world.agent.answers = lambda _: answer(b"", 500)
+    for _ in range(20):
+        assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+    assert (world.told.trips, len(world.agent.seen)) == ([], 20)
+    assert world.outcomes() == {("refunds", "v1", "shadow", "1", "agent", "failed"): 3}
+    assert world.counts("outcomes_capped_total") == {("refunds", "agent"): 17}
+    assert (await world.ask(X_User_Id="v"))["x-crossfade-arm"] == "legacy"
+    assert world.outcomes()[("refunds", "v1", "shadow", "1", "agent", "failed")] == 4
+
+
+async def test_it_blames_no_agent_for_what_legacy_has_too(world: World) -> None:
+    """Half of the users are the agent's, and something that both arms need is broken."""
+    world.use(weight=50_000)
+    world.agent.answers = world.human.answers = lambda _: answer(b"", 500)
+    for user in range(60):
+        assert (await world.ask(X_User_Id=f"{user}")).status == 500
+    assert world.told.trips == []
+    assert len(world.agent.seen) > 16
+    world.human.answers = lambda _: answer(b"human")  # legacy is well again, the agent is not
+    for user in range(60, 400):
+        said = await world.ask(X_User_Id=f"{user}")
+        assert said.status == 200
+    assert len(world.told.trips) == 1
 
 
 async def test_ten_connect_failures_in_a_row_trip_it_too(world: World) -> None:
@@ -204,7 +233,7 @@ async def test_a_request_keeps_the_snapshot_it_started_with(world: World) -> Non
     go.set()
     assert (await asking).body == b"agent"
     assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
-    assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "ok")] == 1
+    assert world.outcomes()[("refunds", "v1", "shadow", "1", "agent", "ok")] == 1
 
 
 async def test_a_client_that_leaves_counts_for_no_arm_and_cancels_its_request(world: World) -> None:
@@ -226,5 +255,5 @@ async def test_a_client_that_leaves_counts_for_no_arm_and_cancels_its_request(wo
     async with asyncio.timeout(5):
         await ended.wait()
     await until(lambda: world.counts("client_gone_total") == {("refunds",): 1})
-    assert world.counts("outcomes") == {}
+    assert world.outcomes() == {}
     assert world.worker.shared.inflight == 0

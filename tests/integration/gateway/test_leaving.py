@@ -46,7 +46,8 @@ async def test_a_client_that_goes_cancels_its_request(
             client.writer.close()
         await until(lambda: busy.cancelled == 1)
     assert world.counts("client_gone_total") == {("refunds",): 1}
-    assert world.counts("outcomes") == {}
+    assert world.outcomes() == {}
+    assert world.still_open() == 0
     assert world.counts("fallbacks_total") == {}
     assert world.worker.shared.inflight == 0
 

@@ -29,7 +29,9 @@ async def test_a_signed_header_chooses_the_arm(world: World, weight: int, arm: A
     assert seen["x-crossfade-arm"] is None
     assert world.counts("overrides_total") == {("accepted",): 1}
     assert world.counts("decisions_total") == {("refunds", "override"): 1}
-    assert world.counts("outcomes") == {}  # nobody drew this user: no evidence for or against an arm
+    assert world.still_open() == 0
+    assert not any(count for labels, count in world.counts("outcomes").items() if labels[-1] == "drawn")
+    assert world.outcomes() == {}  # nobody drew this user: no evidence for or against an arm
     [record] = await world.records(1)
     assert (record.reason, record.fate) == ("override", "sampled_out")
     assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] != arm.value

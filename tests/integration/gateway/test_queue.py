@@ -168,7 +168,7 @@ async def test_what_is_lacking_here_is_not_the_agents_fault(world: World) -> Non
             said = [await client.ask(X_User_Id="u") for _ in range(12)]
         assert [each["x-crossfade-arm"] for each in said] == ["legacy"] * 12
         assert world.counts("fallbacks_total") == {("refunds", "overload"): 12}
-        assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "failed")] == 0
+        assert world.outcomes()[("refunds", "v1", "shadow", "1", "agent", "failed")] == 0
         assert (await client.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
 
 
@@ -179,7 +179,7 @@ async def test_a_copy_that_lacks_something_here_is_dropped_and_no_evidence(world
         with no_more_descriptors():
             assert (await client.ask(X_User_Id="u")).status == 200
             await until(lambda: world.fates() == {"dropped": 1})
-    assert world.counts("outcomes") == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}
+    assert world.outcomes() == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}
     [record] = await world.records(1)
     assert (record.fate, record.agent) == ("dropped", None)
 
@@ -191,4 +191,4 @@ async def test_a_copy_that_the_end_of_the_worker_cuts_off_is_no_evidence(world: 
     await world.agent.wait_for(1)
     await world.worker.drain(0.0)
     assert world.fates() == {"dropped": 1}
-    assert world.counts("outcomes") == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}
+    assert world.outcomes() == {("refunds", "v1", "shadow", "1", "legacy", "ok"): 1}

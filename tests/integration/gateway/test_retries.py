@@ -164,7 +164,7 @@ async def test_the_total_time_holds_for_an_answer_that_never_ends(world: World) 
         assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client.reader.readexactly(1000)
-    assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "legacy", "failed")] == 1
+    assert world.outcomes()[("refunds", "v1", "shadow", "1", "legacy", "failed")] == 1
 
 
 async def test_the_total_time_before_any_answer_is_504(world: World) -> None:

@@ -58,7 +58,7 @@ async def test_a_copy_that_the_agent_would_hand_on_is_recorded_as_an_escalation(
     records = await world.records(2)
     assert [record.agent.error for record in records if record.agent] == ["escalation", "escalation"]
     assert [record.fate for record in records] == ["mirrored", "mirrored"]
-    assert world.counts("outcomes")[("refunds", "v1", "shadow", "1", "agent", "ok")] == 2
+    assert world.outcomes()[("refunds", "v1", "shadow", "1", "agent", "ok")] == 2
     assert world.counts("fallbacks_total") == {}
 
 

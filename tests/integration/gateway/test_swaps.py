@@ -128,7 +128,7 @@ async def test_a_copy_of_a_rollout_that_was_taken_away_times_out(world: World) -
     world.worker.use(without_rollout(world))
     await until(lambda: world.fates() == {"timed_out": 1})
     assert (len(rollout.pending.copies), rollout.pending.bytes) == (0, 0)
-    outcomes = world.counts("outcomes")
+    outcomes = world.outcomes()
     assert outcomes[("refunds", "v1", "shadow", "1", "agent", "failed")] == 1
 
 
@@ -152,7 +152,7 @@ async def test_a_breakers_trip_outlives_a_swap_during_the_request(world: World) 
         for number in range(12):
             world.timeouts = replace(world.timeouts, response=5.0 + number)
             world.use()
-            assert (await client.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+            assert (await client.ask(X_User_Id=f"{number}"))["x-crossfade-arm"] == "legacy"
     assert len(world.told.trips) == 1
     assert len(world.agent.seen) == 8
 
