@@ -77,6 +77,9 @@ class Evidence:
 OTHER: Final = "(other)"
 """Stands for segments and decisions beyond the number that is kept apart."""
 
+ANOTHER: Final = "(another)"
+"""Stands for the agent's decision beside OTHER where the two were not the same."""
+
 
 class Users(NamedTuple):
     """How many different users (by their buckets) each arm served at one stage and weight."""

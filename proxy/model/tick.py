@@ -4,12 +4,22 @@ Deltas, not totals: each tick has a sequence number of its worker, and whoever a
 (see `storage`), so a tick that is sent again is counted once.
 """
 
+import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from proxy.model.measures import OUTCOMES
+from proxy.model.snapshot import BUCKETS
+
 FORMAT: Final = 3
-"""Of a tick on the wire; one of an older Crossfade may wait in a spool. 1 had no number, and records as lists; 2 no
-users, and outcomes without their slots."""
+"""Of a tick on the wire. 1 had no number, and records as lists; it is refused."""
+
+_WITHOUT_USERS: Final = 2
+"""The format before: no users, and outcomes without their slots. It is read: ticks of it may wait in a spool while
+Crossfade is upgraded."""
+
+_BUCKET: Final = struct.Struct(">HB")
 
 Labels = tuple[str, ...]
 Counts = dict[str, dict[Labels, int]]
@@ -53,13 +63,36 @@ def to_wire(tick: Tick) -> list[Any]:
 
 def from_wire(fields: list[Any]) -> Tick:
     """Raises ValueError or TypeError on a wrong shape, another format included."""
-    if fields[:1] != [FORMAT]:
-        raise ValueError(f"it is not of format {FORMAT}, which this Crossfade knows")
-    _, source, seq, at, counters, histograms, gauges, users, records = fields
+    match fields[:1]:
+        case [int(number)] if number == FORMAT:
+            _, source, seq, at, counters, histograms, gauges, users, records = fields
+        case [int(number)] if number == _WITHOUT_USERS:
+            (_, source, seq, at, counters, histograms, gauges, records), users = fields, []
+        case _:
+            raise ValueError(f"it is not of format {FORMAT}, which this Crossfade knows")
     if not isinstance(records, bytes):
         raise TypeError("its records are not bytes")
+    counts = _families(counters)
+    if number == _WITHOUT_USERS and OUTCOMES.name in counts:
+        counts[OUTCOMES.name] = {(*labels, ""): count for labels, count in counts[OUTCOMES.name].items()}
     seen = {tuple(row[:-1]): row[-1] for row in users}
-    return Tick(source, seq, at, _families(counters), _families(histograms), _families(gauges), records, seen)
+    return Tick(source, seq, at, counts, _families(histograms), _families(gauges), records, seen)
+
+
+def pack_buckets(buckets: Iterable[int]) -> bytes:
+    """As in `Tick.users`."""
+    return b"".join([bucket.to_bytes(3, "big") for bucket in buckets])
+
+
+def unpack_buckets(data: bytes) -> frozenset[int]:
+    """The inverse of `pack_buckets`. Raises ValueError where these are no buckets."""
+    try:
+        found = frozenset([high << 8 | low for high, low in _BUCKET.iter_unpack(data)])
+    except (struct.error, TypeError):
+        raise ValueError("buckets are not of 3 bytes each") from None
+    if found and max(found) >= BUCKETS:
+        raise ValueError(f"there is no bucket {max(found)}")
+    return found
 
 
 def _rows(families: dict[str, dict[Labels, Any]]) -> list[Any]:

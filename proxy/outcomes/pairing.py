@@ -4,6 +4,7 @@ Each body is decoded and masked once, and both arms' together where they are the
 what the arms said; the document holds the masked form only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 from proxy.config.rollout_schema import Rollout
 from proxy.model.records import Outcome, Record
 from proxy.model.words import Arm, Failure, Match
-from proxy.outcomes import body
+from proxy.outcomes import body, labels
 from proxy.outcomes.body import NO_BODY, Body, Kind
 from proxy.outcomes.compare import Comparer, Comparison, Difference
-from proxy.outcomes.decision import MISSING, check_path, path_text
+from proxy.outcomes.decision import MISSING, check_path, compile_path, path_text
 from proxy.outcomes.redact import MASK, Redactor, look
 
 
@@ -24,21 +25,34 @@ class Rules:
 
     comparer: Comparer
     redactor: Redactor
+    segment: Callable[[Any], Any] | None = None
+    """Finds in a request's body what `gates.segments.by` names."""
+    says_yes: Callable[[Any], bool] | None = None
+    """Whether a decision is a yes of `gates.direction`."""
 
 
 class Pair(NamedTuple):
-    """`verdict` is None where only one arm was asked. `document` is the pair without its `id`, ready for JSON."""
+    """`verdict` is None where only one arm was asked. `document` is the pair without its `id`, ready for JSON.
+
+    What a comparable pair is counted under: `segment` (None without `gates.segments`), `direction` (None where nobody
+    said yes alone), `decisions` of legacy and the agent as labels (None where one is not known, or no single value).
+    """
 
     verdict: Match | None
     document: dict[str, Any]
+    segment: str | None = None
+    direction: labels.Direction | None = None
+    decisions: tuple[str, str] | None = None
 
 
 def rules(rollout: Rollout) -> Rules:
     """Compile what a rollout says of comparing and masking. Raises ValueError, with the setting's name, where a path is
     no JSONPath."""
     compare, confidence = rollout.compare, rollout.escalate.confidence
+    segments, direction = rollout.gates.segments, rollout.gates.direction
     paths = [("compare.decision", compare.decision)] if compare.decision is not None else []
     paths += [("escalate.confidence.path", confidence.path)] if confidence is not None else []
+    paths += [("gates.segments.by", segments.by)] if segments is not None else []
     paths += [("compare.fields.ignore", path) for path in compare.fields.ignore]
     paths += [("compare.fields.tolerance", path) for path in compare.fields.tolerance]
     for setting, path in paths:
@@ -47,7 +61,12 @@ def rules(rollout: Rollout) -> Rules:
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from None
     comparer = Comparer(compare.decision, compare.fields.ignore, compare.fields.tolerance)
-    return Rules(comparer, Redactor(rollout.record.redact))
+    return Rules(
+        comparer,
+        Redactor(rollout.record.redact),
+        compile_path(segments.by) if segments is not None else None,
+        labels.one_of(direction.yes) if direction is not None else None,
+    )
 
 
 def make_pair(record: Record, rules: Rules) -> Pair:
@@ -55,13 +74,17 @@ def make_pair(record: Record, rules: Rules) -> Pair:
 
     In the document times are RFC 3339 in UTC, durations seconds; `first_byte` is null where no body came. A body is its
     JSON value or its text; of other bytes only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a
-    pair is incomparable, `more_differences` how many are not listed.
+    pair is incomparable, `more_differences` how many are not listed. `segment` is null where the rollout names none.
     """
     redactor = rules.redactor
     legacy = _body(record.legacy)
     agent = legacy if _same_body(record) else _body(record.agent)
     result = _compare(record, legacy, agent, rules.comparer)
-    kept = redactor.body(legacy)
+    ours = _mask(legacy, rules)
+    theirs = ours if agent is legacy else _mask(agent, rules)
+    request = body.read(record.body, record.truncated)
+    asked = redactor.body(request)
+    segment = _segment(request, asked, rules)
     document: dict[str, Any] = {
         "request_id": record.request_id,
         "trace_id": record.trace_id,
@@ -76,6 +99,7 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "mode": record.mode,
         "reason": record.reason,
         "shadow_fate": record.fate,
+        "segment": segment,
         "verdict": result.verdict.value if result else None,
         "verdict_reason": result.reason if result else "only one arm was asked",
         "differences": [_difference(found, redactor) for found in result.differences] if result else [],
@@ -84,15 +108,40 @@ def make_pair(record: Record, rules: Rules) -> Pair:
             "method": record.method,
             "target": look(record.target),
             "headers": redactor.headers(record.headers),
-            "body": redactor.body(body.read(record.body, record.truncated)),
+            "body": asked,
             "truncated": record.truncated,
         },
-        "legacy": _outcome(record.legacy, legacy, kept, rules),
-        "agent": _outcome(record.agent, agent, kept if agent is legacy else redactor.body(agent), rules),
+        "legacy": _outcome(record.legacy, legacy, ours, redactor),
+        "agent": _outcome(record.agent, agent, theirs, redactor),
         "escalation": _escalation(record.escalation, redactor),
         "steps": [],
     }
-    return Pair(result.verdict if result else None, document)
+    if result is None:
+        return Pair(None, document)
+    if result.verdict is Match.INCOMPARABLE:
+        return Pair(result.verdict, document)
+    direction = labels.direction(rules.says_yes, ours.decision, theirs.decision) if rules.says_yes else None
+    decisions = labels.decisions(result.verdict, ours.decision, theirs.decision)
+    return Pair(result.verdict, document, segment, direction, decisions)
+
+
+class _Masked(NamedTuple):
+    """What is kept of an answer's body, and the decision in it: a hidden member stays hidden, even where it is the
+    decision."""
+
+    body: Any
+    decision: Any
+
+
+def _mask(content: Body, rules: Rules) -> _Masked:
+    kept = rules.redactor.body(content)
+    return _Masked(kept, rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING)
+
+
+def _segment(request: Body, kept: Any, rules: Rules) -> str | None:
+    if rules.segment is None:
+        return None
+    return labels.label(rules.segment(kept)) if request.kind is Kind.JSON else labels.NONE
 
 
 def _body(outcome: Outcome | None) -> Body:
@@ -132,20 +181,17 @@ def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
     return ""
 
 
-def _outcome(outcome: Outcome | None, content: Body, kept: Any, rules: Rules) -> dict[str, Any] | None:
-    """`kept` is what the redactor leaves of the content."""
+def _outcome(outcome: Outcome | None, content: Body, masked: _Masked, redactor: Redactor) -> dict[str, Any] | None:
     if outcome is None:
         return None
-    # Read from the masked body: a hidden member stays hidden, even where it is the decision.
-    decision = rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING
     return {
         "status": outcome.status,
-        "decision": None if decision is MISSING else decision,
+        "decision": None if masked.decision is MISSING else masked.decision,
         "duration": round(outcome.duration, 6),
         "first_byte": round(outcome.first_byte, 6) or None,
         "error": outcome.error or None,
-        "headers": rules.redactor.headers(outcome.headers),
-        "body": kept,
+        "headers": redactor.headers(outcome.headers),
+        "body": masked.body,
         "truncated": outcome.truncated or not content.whole,
     }
 
