@@ -42,12 +42,15 @@ def log_excess(bad: int, ok: int, ceiling: float) -> float:
     return _log_mean(terms) if terms else 0.0
 
 
-def verdict(ok: int, bad: int, floor: float, alpha: float) -> Verdict:
-    """Passed where the share of ok is above `floor`, failed where it is below, each with confidence 1 - alpha."""
-    threshold = -log(alpha)
-    if floor <= 0 or log_evidence(ok, bad, floor) >= threshold:
+def verdict(ok: int, bad: int, floor: float, alpha: float, fail_alpha: float | None = None) -> Verdict:
+    """Passed where the share of ok is above `floor` with confidence 1 - alpha, failed where it is below with confidence
+    1 - fail_alpha (the same, where that is left out: a false failure may cost more than a false promotion).
+
+    A ceiling for the share of bad is a floor of 1 - ceiling for the others; 1 - `lower_bound` is its upper bound.
+    """
+    if floor <= 0 or log_evidence(ok, bad, floor) >= -log(alpha):
         return Verdict.PASSED
-    if exceeds(bad, ok, 1 - floor, alpha):
+    if exceeds(bad, ok, 1 - floor, fail_alpha or alpha):
         return Verdict.FAILED
     return Verdict.INCONCLUSIVE
 
