@@ -1,5 +1,5 @@
 """What is wrong although each section by itself is right: names that lead nowhere, two of a kind, unsafe addresses, TLS
-and trust that say one thing here and another there.
+and trust that say one thing here and another there; within one rollout, see `rollout_checks`.
 
 As with an UnfitError, a sentence has no subject.
 """
@@ -12,6 +12,7 @@ from proxy.config.explain import closest
 from proxy.config.fields import Address
 from proxy.config.interpolate import Problem
 from proxy.config.listen_schema import Listen
+from proxy.config.rollout_checks import check_rollout
 from proxy.config.schema import Config
 from proxy.config.source import Path
 from proxy.config.upstream_schema import Upstream
@@ -24,6 +25,7 @@ def check(config: Config) -> list[Problem]:
         *_matches(config),
         *_addresses(config),
         *_listen(config.listen),
+        *_rollouts(config),
         *(problem for name, upstream in config.upstreams.items() for problem in _upstream_tls(name, upstream)),
     ]
 
@@ -38,6 +40,12 @@ def _upstreams(config: Config) -> Iterator[Problem]:
                 yield Problem(path, f"is no upstream{closest(name, config.upstreams)}")
         if route.rollout is not None and route.rollout.agent == route.legacy:
             yield Problem(named[1][0], "is the route's legacy too; the two arms need two upstreams")
+
+
+def _rollouts(config: Config) -> Iterator[Problem]:
+    for index, route in enumerate(config.routes):
+        for path, sentence in check_rollout(route.rollout) if route.rollout is not None else ():
+            yield Problem(("routes", index, "rollout", *path), sentence)
 
 
 def _names(config: Config) -> Iterator[Problem]:

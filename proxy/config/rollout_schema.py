@@ -3,10 +3,10 @@
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, field_validator, model_validator
 
 from proxy.config.fields import CookieName, HeaderName, JsonPath, Name, Scalar, Section, Shape, Words
-from proxy.config.freeze import TimeZone, Window
+from proxy.config.freeze import FreezeWindow, TimeZone, Window, fill_the_week
 from proxy.config.units import (
     Duration,
     Percent,
@@ -17,6 +17,7 @@ from proxy.config.units import (
     UnfitError,
     Whole,
     format_percent,
+    format_share,
 )
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Failure
@@ -171,16 +172,6 @@ class Gate(Section):
     """It only reports: it holds nothing and moves nothing."""
 
 
-def _floor(value: Any) -> Any:
-    """`95%` is short for `{min: 95%}`."""
-    return value if isinstance(value, dict | Floor) else {"min": value}
-
-
-def _ceiling(value: Any) -> Any:
-    """`5%` is short for `{max: 5%}`."""
-    return value if isinstance(value, dict | Ceiling) else {"max": value}
-
-
 class Floor(Gate):
     min: Share
     """What must be shown, with confidence, to be reached."""
@@ -188,18 +179,45 @@ class Floor(Gate):
     @field_validator("min")
     @classmethod
     def can_be_shown(cls, value: float) -> float:
-        if value >= 1:
-            raise UnfitError("can never pass: no number of samples shows 100%; write less, such as 99.5%")
-        return value
+        return _not_all(value)
 
 
 class Ceiling(Gate):
     max: Share
-    """The most that there may be."""
+    """The most that there may be, shown with confidence."""
+
+    @field_validator("max")
+    @classmethod
+    def can_be_shown(cls, value: float) -> float:
+        return _some(value)
 
 
-AtLeast = Annotated[Floor, BeforeValidator(_floor, json_schema_input_type=Share | Floor)]
-AtMost = Annotated[Ceiling, BeforeValidator(_ceiling, json_schema_input_type=Share | Ceiling)]
+def _not_all(value: float) -> float:
+    if value >= 1:
+        raise UnfitError("can never pass: no number of samples shows 100%; write less, such as 99.5%")
+    return value
+
+
+def _some(value: float) -> float:
+    if value <= 0:
+        raise UnfitError("can never pass: no number of samples shows that there are none; write more, such as 0.1%")
+    return value
+
+
+def _short(key: str, gate: type[Gate]) -> tuple[BeforeValidator, PlainSerializer]:
+    """`95%` is short for `{min: 95%}`, and shown so where there is nothing else to show."""
+
+    def read(value: Any) -> Any:
+        return value if isinstance(value, dict | gate) else {key: value}
+
+    def write(value: Gate) -> Any:
+        return format_share(getattr(value, key)) if not value.dry_run else value.model_dump(mode="json")
+
+    return BeforeValidator(read, json_schema_input_type=Share | gate), PlainSerializer(write, when_used="json")
+
+
+AtLeast = Annotated[Floor, *_short("min", Floor)]
+AtMost = Annotated[Ceiling, *_short("max", Ceiling)]
 
 
 class Allowance(Gate):
@@ -208,7 +226,12 @@ class Allowance(Gate):
     margin: Share | None = None
     """How much higher than legacy's the agent's rate may be. Left out, and `max` too: the guard's margin."""
     max: Share | None = None
-    """The most that it may be, whatever legacy's is."""
+    """The most that it may be, shown with confidence, whatever legacy's is."""
+
+    @field_validator("max")
+    @classmethod
+    def can_be_shown(cls, value: float | None) -> float | None:
+        return value if value is None else _some(value)
 
 
 class Segments(Gate):
@@ -221,7 +244,13 @@ class Segments(Gate):
     min_samples: Whole = Field(default=50, ge=1, le=1_000_000_000)
     """Pairs of each segment; fewer are inconclusive."""
     min_share: Share = 0.01
-    """Segments with a smaller share of the pairs are judged together, as one."""
+    """Segments with a smaller share of the pairs are judged together, as one; where they are fewer even so, not at
+    all."""
+
+    @field_validator("agreement")
+    @classmethod
+    def can_be_shown(cls, value: float) -> float:
+        return _not_all(value)
 
 
 class Direction(Gate):
@@ -319,9 +348,11 @@ class Rollout(Section):
     guard: Guard = Guard()
     gates: Gates = Gates()
     holdback: Percent = 0
-    """Percent of users that stay with legacy at every stage, so that there is always something to compare with."""
+    """Percent of users that stay with legacy at every stage, so that there is always something to compare with: the
+    last stage of 100 percent, and no other, is cut to what this leaves."""
     on_failure: Literal["rollback", "pause"] = "rollback"
-    """What a failed gate does. (What the guard finds is always rolled back.)"""
+    """What a failed gate does. (What the guard finds is always rolled back.) In a shadow stage a rollback takes no
+    traffic, as the agent has none: the rollout ends there until an operator's retry or a new version."""
     on_inconclusive: Literal["hold", "pause"] = "hold"
     """What happens when a stage has soaked and a gate is neither passed nor failed: wait on, or pause for an
     operator."""
@@ -333,6 +364,15 @@ class Rollout(Section):
     stages: tuple[Stage, ...] = Field(default=DEFAULT_STAGES, min_length=1, max_length=100)
     """The plan. Weights never fall from one stage to the next."""
     split: Split | None = None
+
+    @field_validator("freeze")
+    @classmethod
+    def leave_some_time(cls, windows: tuple[FreezeWindow, ...]) -> tuple[FreezeWindow, ...]:
+        if fill_the_week(windows):
+            raise UnfitError(
+                "leaves no minute of the week free; what shall never move by itself takes approval: manual"
+            )
+        return windows
 
     @field_validator("stages")
     @classmethod
