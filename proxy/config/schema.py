@@ -5,14 +5,11 @@ the way in is in `listen_schema`, an upstream in `upstream_schema`, a route's ro
 more than one section to see is in `checks`. The sentence of an UnfitError has no subject (see there).
 """
 
-import re
 from typing import Annotated, Any, ClassVar, Final, Literal
-from urllib.parse import parse_qsl
 
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, field_validator
 
 from proxy.config.fields import (
-    MASK,
     Address,
     HeaderName,
     HeaderValue,
@@ -26,6 +23,7 @@ from proxy.config.fields import (
 )
 from proxy.config.listen_schema import Limits, Listen
 from proxy.config.rollout_schema import Rollout
+from proxy.config.store_url import check_store, mask_store
 from proxy.config.units import Duration, PositiveDuration, UnfitError, parse_whole
 from proxy.config.upstream_schema import Upstream
 
@@ -90,19 +88,6 @@ class Route(Section):
     rollout: Rollout | None = None
 
 
-_STORE: Final = re.compile(r"(redis|rediss)://[^/?#\s]+(/\d*)?(\?\S*)?|unix://\S+")
-_STORE_OPTIONS: Final = ("db", "username", "password")
-_TLS_OPTIONS: Final = (
-    "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile", "ssl_password",
-)  # fmt: skip
-"""What may follow a store's `?`: where it is, who we are, whom we trust. How it is spoken to is Crossfade's own."""
-
-
-def mask_store(store: str) -> str:
-    """The store's URL, fit to be shown: its user and password are masked, in the authority and in the query."""
-    return re.sub(r"(?<=://).*@", f"{MASK}@", re.sub(r"((?:password|username)=)[^&]*", rf"\g<1>{MASK}", store))
-
-
 def _parse_workers(value: Any) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -122,8 +107,11 @@ class Config(Section):
     admin: Admin = Admin()
     workers: Annotated[Annotated[int, Field(ge=1, le=256)] | Literal["auto"], BeforeValidator(_parse_workers)] = 1
     """Worker processes; auto is one per CPU."""
-    store: Annotated[str, PlainSerializer(mask_store, when_used="json")] = Field(default="embedded", repr=False)
-    """`embedded`, `redis://host:port/db`, `rediss://…` or `unix:///path`."""
+    store: Annotated[str, AfterValidator(check_store), PlainSerializer(mask_store, when_used="json")] = Field(
+        default="embedded", repr=False
+    )
+    """`embedded`, `redis://host:port/db`, `redis+sentinel://host:port,host:port/service`,
+    `redis+cluster://host:port,host:port`, the same with `rediss` for TLS, or `unix:///path`."""
     data_dir: Annotated[str, Field(min_length=1)] = "./data"
     """Where the embedded store and the spool keep their files."""
     drain_delay: Duration = 0.0
@@ -134,16 +122,3 @@ class Config(Section):
     override: Override | None = None
     upstreams: dict[Name, Upstream] = Field(min_length=1)
     routes: tuple[Route, ...] = Field(min_length=1)
-
-    @field_validator("store")
-    @classmethod
-    def check_store(cls, store: str) -> str:
-        if re.match(r"rediss?\+(sentinel|cluster)://", store):
-            raise UnfitError("asks for Sentinel or Cluster, which are not built yet; write redis://host:port/db")
-        if store != "embedded" and _STORE.fullmatch(store) is None:
-            raise UnfitError("must be embedded, redis://host:port/db, rediss://… or unix:///path")
-        options = (*_STORE_OPTIONS, *(_TLS_OPTIONS if store.startswith("rediss:") else ()))
-        for name, _ in parse_qsl(store.partition("?")[2], keep_blank_values=True):
-            if name not in options:
-                raise UnfitError(f"has the option {name[:40]!r}, which is none of {', '.join(options)}")
-        return store

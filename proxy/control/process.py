@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 import setproctitle
 import structlog
 import uvloop
-from redis import asyncio as aredis
 
 from proxy.admin import app as admin
 from proxy.admin.auth import Tokens
@@ -31,9 +30,10 @@ from proxy.model.link import Trip
 from proxy.model.tick import Tick
 from proxy.model.words import Process
 from proxy.storage import lastgood
-from proxy.storage.connection import check, connect
+from proxy.storage.connection import Client, connect
 from proxy.storage.lastgood import LastGood
 from proxy.storage.pairs import PairStore
+from proxy.storage.probe import check
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
 from proxy.telemetry import life, logs
@@ -93,7 +93,7 @@ class Control:
     """The parts of the control process, wired."""
 
     def __init__(
-        self, start: Start, redis: aredis.Redis, file: Path, link: Path, data_dir: Path, ending: Ending
+        self, start: Start, redis: Client, file: Path, link: Path, data_dir: Path, ending: Ending
     ) -> None:
         self.metrics = Metrics()
         self.states, self.pairs = StateStore(redis), PairStore(redis, self.metrics.count_dropped)
@@ -178,7 +178,7 @@ async def _start(
     return control
 
 
-async def _open_store(url: str, *, resume: bool) -> aredis.Redis:
+async def _open_store(url: str, *, resume: bool) -> Client:
     """Where traffic is on already, a store that is away is waited for; at a first start it is an error."""
     try:
         redis = connect(url)

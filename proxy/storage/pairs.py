@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
-from redis import asyncio as aredis
 
 from proxy.model.errors import StoreError, StoreFormatError
 from proxy.model.rollouts import Batch
 from proxy.storage import keys, totals
-from proxy.storage.connection import translate, translated
+from proxy.storage.connection import Client, translate, translated
 from proxy.storage.scripts import VERDICTS, WRITE_BATCH
 
 SEEN_SECONDS: Final = 7 * 86_400
@@ -47,7 +46,7 @@ def _tell_nobody(_route: str, _reason: str, _pairs: int) -> None:
 class PairStore:
     """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached."""
 
-    def __init__(self, redis: aredis.Redis, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
+    def __init__(self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
         self._redis, self._dropped = redis, dropped
 
     async def write(self, batches: list[Batch]) -> list[bool]:

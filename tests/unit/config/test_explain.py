@@ -199,8 +199,20 @@ limits: {max_headers: 0}
 limits: {max_target: 0}
     limits.max_target: 0 is too small; it must be over 0
 
-store: redis+sentinel://h/s
-    store: asks for Sentinel or Cluster, which are not built yet; write redis://host:port/db
+store: redis+sentinel://h
+    store: names no service; write redis+sentinel://host:port,host:port/service or …/service/db
+
+store: redis+cluster://h,i/3
+    store: names a database, and a Cluster has none; write redis+cluster://host:port,host:port
+
+store: redis://h,i/0
+    store: must be one host, as in redis://host:port/db; several are redis+sentinel or redis+cluster
+
+store: redis+cluster://h:70000
+    store: names the port 70000; there are 1 to 65535
+
+store: redis+cluster://h?db=0
+    store: has the option 'db', which is none of username, password
 
 store: redis://h/0?decode_responses=true
     store: has the option 'decode_responses', which is none of db, username, password
@@ -209,7 +221,7 @@ store: redis://:hunter2@h/0?ssl_cert_reqs=none
     store: has the option 'ssl_cert_reqs', which is none of db, username, password
 
 store: memcached://h
-    store: must be embedded, redis://host:port/db, rediss://… or unix:///path
+    store: must be embedded, redis://host:port/db, redis+sentinel://host:port,host:port/service, redis+cluster://host:port,host:port, one of these with rediss, or unix:///path
 
 data_dir: ""
     data_dir: "" must not be empty

@@ -88,7 +88,7 @@ SECRET = "hunter2"
         ('url: "http://127.0.0.1:9002"', 'url: "http://x", set_headers: hunter2'),
         ('url: "http://127.0.0.1:9002"', 'url: "http://u:hunter2@x"'),
         ('url: "http://127.0.0.1:9002"', 'url: "http://u:hunter2@x:port"'),
-        ("upstreams:", "store: redis+sentinel://:hunter2@h/s\nupstreams:"),
+        ("upstreams:", "store: redis+sentinel://:hunter2@h\nupstreams:"),
         ("upstreams:", "store: ${SECRET}\nupstreams:"),
         ("upstreams:", "workers: ${SECRET}\nupstreams:"),
         ("upstreams:", "override: hunter2\nupstreams:"),

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Config, Override, mask_store
+from proxy.config.schema import Config, Override
+from proxy.config.store_url import mask_store
 from tests.unit.config.texts import SMALL, loaded
 
 SCHEMA: dict[str, Any] = Config.model_json_schema()

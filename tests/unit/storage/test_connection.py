@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import pytest
 from redis import asyncio as aredis
-from structlog.testing import capture_logs
 
 from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
-from proxy.storage.connection import ask, check, connect, safe_url, wait_ready
+from proxy.storage.connection import ask, connect, wait_ready
+from proxy.storage.probe import check
 from tests.valkey import Valkey
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
@@ -19,28 +19,13 @@ CERTIFICATE = Path(__file__).with_name("localhost.pem")
 @pytest.fixture
 async def redis(valkey: Valkey) -> AsyncIterator[aredis.Redis]:
     client = connect(valkey.url, timeout=1.0)
+    assert isinstance(client, aredis.Redis)
     yield client
     await client.aclose()
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://store:6379/0", "redis://store:6379/0"),
-        ("redis://:hunter2@store:6379/0", "redis://:***@store:6379/0"),
-        ("rediss://app:hunter2@store/1?ssl_cert_reqs=none", "rediss://app:***@store/1?ssl_cert_reqs=none"),
-        ("redis://app:p@hunter2@store", "redis://app:***@store"),
-        ("unix:///run/store.sock?db=1&password=hunter2", "unix:///run/store.sock?db=1&password=***"),
-        ("redis://store#hunter2", "redis://store"),
-        ("redis://app:hunter2@[::1", "***"),
-    ],
-)
-def test_no_password_is_shown(url: str, shown: str) -> None:
-    assert safe_url(url) == shown
-
-
 def test_what_is_no_address_is_refused_without_its_password() -> None:
-    with pytest.raises(StoreError, match=r"'http://:\*\*\*@store' is no address") as caught:
+    with pytest.raises(StoreError, match=r"'http://\*\*\*@store' must be") as caught:
         connect("http://:hunter2@store")
     assert "hunter2" not in str(caught.value)
 
@@ -53,43 +38,6 @@ async def test_no_password_is_in_the_errors_of_an_unreachable_store() -> None:
         await wait_ready("redis://app:hunter2@127.0.0.1:1/0", 0.0)
     assert "hunter2" not in str(caught.value) + str(waited.value)
     await client.aclose()
-
-
-async def test_a_healthy_store_passes_the_check_and_warns_of_nothing(redis: aredis.Redis) -> None:
-    with capture_logs() as logs:
-        server = await check(redis)
-    assert server.name == "valkey"
-    assert server.version >= (7, 2)
-    assert server.evicts == ""
-    assert logs == []
-    assert await redis.keys("*") == []
-
-
-async def test_a_store_that_may_evict_is_warned_of(redis: aredis.Redis) -> None:
-    await redis.config_set("maxmemory", 100_000_000)
-    await redis.config_set("maxmemory-policy", "allkeys-lru")
-    with capture_logs() as logs:
-        server = await check(redis)
-    assert server.evicts == "allkeys-lru"
-    assert [(entry["event"], entry["maxmemory_policy"]) for entry in logs] == [("store_may_evict", "allkeys-lru")]
-
-
-@pytest.mark.parametrize("command", ["eval", "xadd", "xtrim", "hincrby", "expire"])
-async def test_a_store_that_forbids_a_command_fails_the_check(redis: aredis.Redis, command: str) -> None:
-    await ask(redis, "ACL SETUSER", "default", f"-{command}")
-    with pytest.raises(StoreError, match=r"refused a command: .*; Crossfade needs a store that runs its scripts"):
-        await check(redis)
-
-
-async def test_a_replica_fails_the_check(redis: aredis.Redis) -> None:
-    await ask(redis, "REPLICAOF", "127.0.0.1", "1")
-    with pytest.raises(StoreError, match=r"READONLY|replica"):
-        await check(redis)
-
-
-async def test_a_store_that_forbids_config_passes_the_check(redis: aredis.Redis) -> None:
-    await ask(redis, "ACL SETUSER", "default", "-config")
-    assert (await check(redis)).evicts == ""
 
 
 async def test_a_wrong_type_names_the_key(redis: aredis.Redis) -> None:
@@ -185,6 +133,7 @@ async def test_over_tls_a_store_that_is_not_the_one_meant_is_refused(tls_port: i
 
 async def test_connections_are_bounded(valkey: Valkey) -> None:
     client = connect(valkey.url, max_connections=2)
+    assert isinstance(client, aredis.Redis)
     await asyncio.gather(*(ask(client, "PING") for _ in range(20)))
     lines = await client.client_list()
     await client.aclose()

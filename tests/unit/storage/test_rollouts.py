@@ -27,6 +27,7 @@ def event(kind: str, at: float = 1e9) -> Event:
 @pytest.fixture
 async def redis(valkey: Valkey) -> AsyncIterator[aredis.Redis]:
     client = connect(valkey.url)
+    assert isinstance(client, aredis.Redis)
     yield client
     await client.aclose()
 
