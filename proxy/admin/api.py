@@ -1,13 +1,17 @@
-"""`/api/v1`: routes and their verbs, history, pairs, configuration.
+"""`/api/v1`: routes and their verbs, explanations, history, evidence, pairs, configuration.
 
 Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. What each path answers:
 
     GET  routes                  {routes: [route]}
-    GET  routes/{route}          a route: {name, legacy, agent, version, phase, stage, weight, shadow_percent, since,
-                                 reason, revision, gates, guard, totals, agreement}
+    GET  routes/{route}          a route, see `proxy.control.operations`
     POST routes/{route}/{verb}   the route; the body is {reason, actor}, with promote also {full}
+    POST routes/{route}/explain  where a user's requests go, and why; the body is {key}, or {key_base64} where the key's
+                                 bytes are no text. It changes nothing, so viewers may ask too: the key is personal, and
+                                 a POST's body is in no URL and no log
     GET  routes/{route}/pairs    {pairs: [pair], next: cursor}; query: verdict, before (a cursor), limit
     GET  routes/{route}/history  {events: [event]}, newest first; query: limit
+    GET  routes/{route}/evidence {evidence: [stage]}: what was seen at each stage, of earlier versions and epochs too,
+                                 newest first; query: limit
     GET  pairs/{id}              a pair: {id, request_id, route, version, stage, at, arm, mode, verdict, differences,
                                  legacy, agent, ...}
     GET  config                  the configuration that runs, secrets masked
@@ -23,9 +27,18 @@ from typing import Any
 from aiohttp import web
 
 from proxy.admin.answers import ApiError, answer
-from proxy.admin.bodies import HistoryQuery, PairsQuery, PromoteBody, VerbBody, read_body, read_query
-from proxy.admin.documents import event_document
-from proxy.admin.shield import CALLER
+from proxy.admin.bodies import (
+    EvidenceQuery,
+    ExplainBody,
+    HistoryQuery,
+    PairsQuery,
+    PromoteBody,
+    VerbBody,
+    read_body,
+    read_query,
+)
+from proxy.admin.documents import event_document, stage_document
+from proxy.admin.shield import CALLER, EXPLAIN
 from proxy.model.ports import HistoryReader, Operations, PairReader
 from proxy.model.words import Verb
 
@@ -39,6 +52,8 @@ class Api:
         router.add_get("/api/v1/routes/{route}", self.route)
         router.add_get("/api/v1/routes/{route}/pairs", self.pairs)
         router.add_get("/api/v1/routes/{route}/history", self.history)
+        router.add_get("/api/v1/routes/{route}/evidence", self.evidence)
+        router.add_post("/api/v1/routes/{route}/explain", self.explain, name=EXPLAIN)
         router.add_post("/api/v1/routes/{route}/{verb:promote|pause|resume|abort|retry}", self.command)
         router.add_get("/api/v1/pairs/{pair}", self.pair)
         router.add_get("/api/v1/config", self.config)
@@ -59,7 +74,14 @@ class Api:
         try:
             document = await self._operations.command(route, verb, actor=actor, reason=body.reason, full=full)
         except KeyError as error:
-            raise ApiError(404, "no_rollout", f"the route {route!r} has no rollout") from error
+            raise _no_rollout(route) from error
+        return answer(document)
+
+    async def explain(self, request: web.Request) -> web.Response:
+        route = self._known(request)["name"]
+        document = self._operations.explain(route, (await read_body(request, ExplainBody)).key_bytes())
+        if document is None:
+            raise _no_rollout(route)
         return answer(document)
 
     async def pairs(self, request: web.Request) -> web.Response:
@@ -84,6 +106,12 @@ class Api:
         events = await self._history.history(route, limit=read_query(request.query, HistoryQuery).limit)
         return answer({"events": [event_document(event) for event in events]})
 
+    async def evidence(self, request: web.Request) -> web.Response:
+        route = self._known(request)["name"]
+        places = await self._history.stages(route, limit=read_query(request.query, EvidenceQuery).limit)
+        documents = [stage_document(*place, await self._history.evidence(route, *place)) for place in places]
+        return answer({"evidence": documents})
+
     async def config(self, _request: web.Request) -> web.Response:
         return answer(self._operations.config())
 
@@ -97,6 +125,10 @@ class Api:
         if document is None:
             raise ApiError(404, "no_route", f"the configuration has no route {name!r}")
         return document
+
+
+def _no_rollout(route: str) -> ApiError:
+    return ApiError(404, "no_rollout", f"the route {route!r} has no rollout")
 
 
 def _actor(request: web.Request, claimed: str) -> str:

@@ -1,10 +1,12 @@
 """What comes in: the bodies of verbs and the queries of lists, checked at this edge and nowhere else."""
 
+from base64 import b64decode
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from proxy.admin.answers import ApiError
 from proxy.model.words import Match
@@ -33,6 +35,28 @@ class PromoteBody(VerbBody):
     full: bool = Field(default=False, strict=True)
 
 
+class ExplainBody(_Checked):
+    """A targeting key, as text (then it is its UTF-8) or, where its bytes are no text, in base64. Empty is no key."""
+
+    key: str | None = Field(default=None, strict=True)
+    key_base64: str | None = Field(default=None, strict=True)
+
+    @model_validator(mode="after")
+    def one_of_them(self) -> Self:
+        if (self.key is None) == (self.key_base64 is None):
+            raise PydanticCustomError("key", "give either key (text) or key_base64 (bytes)")
+        self.key_bytes()
+        return self
+
+    def key_bytes(self) -> bytes:
+        if self.key_base64 is None:
+            return (self.key or "").encode()
+        try:
+            return b64decode(self.key_base64, validate=True)
+        except ValueError:
+            raise PydanticCustomError("base64", "key_base64 is no base64") from None
+
+
 class PairsQuery(_Checked):
     verdict: Match | None = None
     before: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,256}$")
@@ -41,6 +65,10 @@ class PairsQuery(_Checked):
 
 class HistoryQuery(_Checked):
     limit: int = Field(default=100, ge=1, le=1000)
+
+
+class EvidenceQuery(_Checked):
+    limit: int = Field(default=50, ge=1, le=500)
 
 
 Model = TypeVar("Model", bound=BaseModel)

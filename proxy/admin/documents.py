@@ -1,8 +1,12 @@
-"""A rollout's moves and gates as documents: times in RFC 3339, weights in percent."""
+"""Moves, gates, evidence and explanations as documents: times in RFC 3339, weights in percent, shares 0 to 1."""
 
 from typing import Any
 
-from proxy.model.rollouts import Event, GateResult
+from proxy.analysis.agreement import lower_bound
+from proxy.model.rollouts import ArmCount, Event, Evidence, GateResult
+from proxy.model.snapshot import RolloutSpec
+from proxy.rollout.gates import ALPHA
+from proxy.routing.explain import Explanation, Standing
 from proxy.telemetry.clock import rfc3339
 
 
@@ -29,9 +33,95 @@ def gate_document(gate: GateResult) -> dict[str, Any]:
         "threshold": gate.threshold,
         "samples": gate.samples,
         "reason": gate.reason,
+        "dry_run": gate.dry_run,
+    }
+
+
+def evidence_document(seen: Evidence) -> dict[str, Any]:
+    """What was seen at one stage. A share of nothing is null."""
+    return {
+        "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
+        "agreement": {
+            "matched": seen.matched,
+            "mismatched": seen.mismatched,
+            "incomparable": seen.incomparable,
+            **_agreement(seen.matched, seen.mismatched, ALPHA),
+        },
+        "segments": _segments(seen),
+        "direction": {"agent_yes": seen.agent_yes, "agent_no": seen.agent_no},
+        "fallback_rate": _share(seen.fallbacks, seen.served),
+        "escalation_rate": _share(seen.escalated, seen.agent.requests),
+        "key_coverage": {
+            "requests": seen.drawn,
+            "no_key": seen.no_key,
+            "ratio": _share(seen.drawn - seen.no_key, seen.drawn),
+        },
+    }
+
+
+def stage_document(version: str, epoch: int, stage: str, seen: Evidence) -> dict[str, Any]:
+    """The evidence of one stage of one epoch of one version, which may be long gone."""
+    return {"version": version, "epoch": epoch, "stage": stage, **evidence_document(seen)}
+
+
+def explanation_document(route: str, spec: RolloutSpec, told: Explanation, **more: Any) -> dict[str, Any]:
+    """Where a user's requests go and why. The key itself is not in it."""
+    return {
+        "route": route,
+        "version": spec.version,
+        "phase": spec.phase.value,
+        "bucket": told.bucket,
+        "key_hash": told.key_hash or None,
+        "now": _standing(told.now),
+        "stages": [_standing(at) for at in told.stages],
+        "enters": told.enters,
+        "held_back": told.held_back,
+        "shadow_percent": spec.shadow.share / 1000,
+        "sources": [
+            {"kind": place.source.kind, "name": place.source.name or None, "alike": place.alike}
+            for place in told.places
+        ],
+        **more,
+    }
+
+
+def _standing(at: Standing) -> dict[str, Any]:
+    return {
+        "stage": at.stage,
+        "weight": at.weight / 1000,
+        "arm": at.decision.arm.value,
+        "mode": at.decision.mode.value,
+        "reason": at.decision.reason.value,
+        "sentence": at.sentence,
     }
 
 
 def _place(place: tuple[str, str, int]) -> dict[str, Any]:
     phase, stage, weight = place
     return {"phase": phase, "stage": stage, "weight": weight / 1000}
+
+
+def _segments(seen: Evidence) -> list[dict[str, Any]]:
+    """Those with the most pairs first. Their bounds hold all at once: each is taken with its part of ALPHA."""
+    alpha = ALPHA / max(1, len(seen.segments))
+    ordered = sorted(seen.segments.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return [
+        {"name": name, "matched": matched, "mismatched": mismatched, **_agreement(matched, mismatched, alpha)}
+        for name, (matched, mismatched) in ordered
+    ]
+
+
+def _agreement(matched: int, mismatched: int, alpha: float) -> dict[str, float | None]:
+    compared = matched + mismatched
+    return {
+        "ratio": _share(matched, compared),
+        "lower_bound": lower_bound(matched, mismatched, alpha) if compared else None,
+    }
+
+
+def _count(count: ArmCount) -> dict[str, int]:
+    return {"requests": count.requests, "failed": count.failed, "slow": count.slow}
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

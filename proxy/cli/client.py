@@ -3,6 +3,7 @@
 import http.client
 import os
 import ssl
+from base64 import b64encode
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -54,8 +55,27 @@ class AdminClient:
         given = urlencode({key: value for key, value in query.items() if value is not None})
         return self._ask("GET", f"/api/v1/routes/{quote(name, safe='')}/pairs?{given}")
 
+    def explain(self, name: str, key: bytes) -> dict[str, Any]:
+        """The key goes in the body: it is personal, and a URL may be logged on its way."""
+        try:
+            body = {"key": key.decode()}
+        except UnicodeDecodeError:
+            body = {"key_base64": b64encode(key).decode()}
+        return self._ask("POST", f"/api/v1/routes/{quote(name, safe='')}/explain", body)
+
+    def history(self, name: str, limit: int) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = self._list(name, "history", limit)["events"]
+        return events
+
+    def evidence(self, name: str, limit: int) -> list[dict[str, Any]]:
+        stages: list[dict[str, Any]] = self._list(name, "evidence", limit)["evidence"]
+        return stages
+
     def reload(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._ask("POST", "/api/v1/config/reload", body)
+
+    def _list(self, name: str, what: str, limit: int) -> dict[str, Any]:
+        return self._ask("GET", f"/api/v1/routes/{quote(name, safe='')}/{what}?limit={limit}")
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"accept": "application/json", "content-type": "application/json"}

@@ -30,13 +30,16 @@ COMMANDS: Final = {
     "schema": Source("proxy.cli.validate", "Print the configuration's JSON Schema, for editors.", _RUN),
     "override": Source("proxy.cli.override", "Print the header that lets an arm serve a tester.", _RUN),
     "demo": Source("proxy.cli.demo", "Show the whole story on this machine in about a minute.", _RUN),
-    "status": Source("proxy.cli.operate", "Show where the rollouts stand.", _OPERATE),
+    "status": Source("proxy.cli.status", "Show where the rollouts stand.", _OPERATE),
     "promote": Source("proxy.cli.operate", "Move a rollout to its next stage, or with --full to the last.", _OPERATE),
     "pause": Source("proxy.cli.operate", "Hold a rollout where it is.", _OPERATE),
     "resume": Source("proxy.cli.operate", "Let a paused rollout go on.", _OPERATE),
     "abort": Source("proxy.cli.operate", "Swap all traffic of a route back to legacy.", _OPERATE),
     "retry": Source("proxy.cli.operate", "Start a rolled-back rollout again from its first stage.", _OPERATE),
-    "pairs": Source("proxy.cli.operate", "Show what both arms did with the same requests.", _OPERATE),
+    "pairs": Source("proxy.cli.pairs", "Show what both arms did with the same requests.", _OPERATE),
+    "explain": Source("proxy.cli.explain", "Say which arm a user gets, now and at each stage, and why.", _OPERATE),
+    "history": Source("proxy.cli.history", "Show who or what moved a rollout, and on what evidence.", _OPERATE),
+    "evidence": Source("proxy.cli.history", "Show what was seen at each stage, of earlier versions too.", _OPERATE),
     "reload": Source("proxy.cli.operate", "Read the configuration again.", _OPERATE),
 }
 

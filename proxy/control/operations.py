@@ -2,19 +2,18 @@
 `proxy.admin.api` lists."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from proxy.admin.documents import gate_document
-from proxy.analysis.agreement import lower_bound
+from proxy.admin.documents import evidence_document, explanation_document, gate_document
 from proxy.config.load import masked
 from proxy.config.schema import Route
 from proxy.control.configuration import blindly_trusted
 from proxy.control.controller import Controller
 from proxy.control.course import Course
 from proxy.control.reload import Reloader
-from proxy.model.rollouts import ArmCount, Evidence
+from proxy.model.rollouts import Evidence
 from proxy.model.words import Verb
-from proxy.rollout.gates import ALPHA
+from proxy.routing.explain import explain
 from proxy.telemetry.clock import rfc3339
 
 
@@ -36,6 +35,24 @@ class ControlOperations:
     async def command(self, route: str, verb: Verb, *, actor: str, reason: str, full: bool = False) -> dict[str, Any]:
         await self._controller.courses[route].command(verb, actor=actor, reason=reason, full=full)
         return self._document(self._controller.loaded.routes[route])
+
+    def explain(self, route: str, key: bytes) -> dict[str, Any] | None:
+        course, snapshot = self._controller.courses.get(route), self._controller.snapshot
+        specs = {each.name: each.rollout for each in snapshot.routes} if snapshot is not None else {}
+        spec = specs.get(route)  # what the workers have, and not what it was made of
+        if course is None or snapshot is None or spec is None:
+            return None
+        holdback = course.rollout.holdback
+        told = explain(spec, key, [(stage.name, stage.weight) for stage in course.plan.stages], holdback)
+        return explanation_document(
+            route,
+            spec,
+            told,
+            why=course.state.reason if course.state is not None else _UNKNOWN,
+            split=course.plan.split is not None,
+            holdback=holdback / 1000,
+            override=bool(snapshot.override_secret),
+        )
 
     async def reload(self, *, actor: str) -> dict[str, Any]:
         applied = await self._reloader.reload(actor)
@@ -66,30 +83,15 @@ def _rollout(course: Course) -> dict[str, Any]:
         "weight": placement.weight / 1000,
         "shadow_percent": placement.shadow / 1000,
         "since": rfc3339(state.since) if state is not None else None,
-        "reason": state.reason if state is not None else "the store has not said yet where this rollout stands",
+        "reason": state.reason if state is not None else _UNKNOWN,
         "revision": state.revision if state is not None else 0,
         "gates": [gate_document(gate) for gate in course.gates],
         "guard": [gate_document(rule) for rule in course.guards],
-        "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
-        "agreement": _agreement(seen),
+        **evidence_document(seen),
     }
 
 
-def _agreement(seen: Evidence) -> dict[str, Any]:
-    compared = seen.matched + seen.mismatched
-    return {
-        "matched": seen.matched,
-        "mismatched": seen.mismatched,
-        "incomparable": seen.incomparable,
-        "ratio": seen.matched / compared if compared else None,
-        "lower_bound": lower_bound(seen.matched, seen.mismatched, ALPHA) if compared else None,
-    }
-
-
-def _count(count: ArmCount) -> dict[str, int]:
-    return {"requests": count.requests, "failed": count.failed}
-
-
+_UNKNOWN: Final = "the store has not said yet where this rollout stands"
 _NO_ROLLOUT: dict[str, Any] = {
     "agent": None,
     "version": None,
@@ -102,6 +104,5 @@ _NO_ROLLOUT: dict[str, Any] = {
     "revision": 0,
     "gates": [],
     "guard": [],
-    "totals": {"legacy": _count(ArmCount()), "agent": _count(ArmCount())},
-    "agreement": _agreement(Evidence()),
+    **evidence_document(Evidence()),
 }

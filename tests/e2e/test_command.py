@@ -42,6 +42,9 @@ def test_help_names_every_command() -> None:
         "abort",
         "retry",
         "pairs",
+        "explain",
+        "history",
+        "evidence",
         "demo",
     ):
         assert f"\n  {command} " in ran.stdout

@@ -4,9 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from proxy.admin.documents import explanation_document
 from proxy.model.errors import CommandError
-from proxy.model.rollouts import Event
-from proxy.model.words import Verb
+from proxy.model.rollouts import ArmCount, Event, Evidence, GateResult
+from proxy.model.snapshot import KeySource, RolloutSpec
+from proxy.model.words import Phase, Verb, Verdict
+from proxy.routing.explain import explain
 
 ROUTE: dict[str, Any] = {
     "name": "refunds",
@@ -29,6 +32,7 @@ ROUTE: dict[str, Any] = {
             "threshold": 500,
             "samples": 40,
             "reason": "40 of 500 samples",
+            "dry_run": False,
         }
     ],
     "guard": [],
@@ -59,6 +63,32 @@ EVENT = Event(
     reason="the gates passed",
     before=("progressing", "shadow", 0),
     after=("progressing", "canary", 5_000),
+    gates=(GateResult("agreement", Verdict.PASSED, 0.97, 0.955, 0.95, 800, "surely 95.5 %"),),
+)
+SPEC = RolloutSpec(
+    agent="agent",
+    version="2026-11-22",
+    stage="canary",
+    phase=Phase.PROGRESSING,
+    epoch=2,
+    weight=5_000,
+    key=(KeySource("header", "x-user-id"), KeySource("query", "user")),
+    salt="refunds-1",
+)
+STAGES = (("shadow", 0), ("canary", 5_000), ("half", 50_000))
+SEEN = Evidence(
+    ArmCount(950, 1, 3),
+    ArmCount(50, 2, 0),
+    matched=36,
+    mismatched=4,
+    drawn=1_000,
+    no_key=20,
+    served=50,
+    fallbacks=2,
+    escalated=1,
+    agent_yes=3,
+    agent_no=1,
+    segments={"late": (30, 1), "broken": (6, 3)},
 )
 
 
@@ -69,6 +99,7 @@ class ScriptedOperations:
         self.documents = {"refunds": dict(ROUTE), "plain": dict(PLAIN)}
         self.commands: list[tuple[str, Verb, str, str, bool]] = []
         self.reloads: list[str] = []
+        self.keys: list[bytes] = []
         self.reasons: list[str] = []
         self.failure: Exception | None = None
 
@@ -90,6 +121,13 @@ class ScriptedOperations:
             document["phase"] = "paused"
         document["revision"] += 1
         return document
+
+    def explain(self, route: str, key: bytes) -> dict[str, Any] | None:
+        self.keys.append(key)
+        if self.documents[route]["version"] is None:
+            return None
+        told = explain(SPEC, key, STAGES, 0)
+        return explanation_document(route, SPEC, told, why="", split=False, holdback=0.0, override=False)
 
     async def reload(self, *, actor: str) -> dict[str, Any]:
         self._fail()
@@ -132,6 +170,13 @@ class ScriptedPairs:
 class ScriptedHistory:
     async def history(self, route: str, limit: int = 100) -> list[Event]:
         return [EVENT][:limit] if route == "refunds" else []
+
+    async def stages(self, route: str, limit: int = 100) -> list[tuple[str, int, str]]:
+        kept = [("2026-11-22", 2, "canary"), ("2026-11-22", 2, "shadow"), ("2026-10-01", 1, "shadow")]
+        return kept[:limit] if route == "refunds" else []
+
+    async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence:
+        return SEEN if stage == "canary" else Evidence(matched=10 * epoch)
 
 
 def tokens_file(folder: Path) -> Path:

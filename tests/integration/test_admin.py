@@ -11,6 +11,7 @@ import pytest
 import structlog
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
 from proxy.admin.app import create_app, start
 from proxy.admin.auth import Tokens
@@ -170,7 +171,14 @@ async def test_a_verb_on_a_route_without_rollout(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("POST", "/pause"), ("GET", "/pairs"), ("GET", "/history")],
+    [
+        ("GET", ""),
+        ("POST", "/pause"),
+        ("POST", "/explain"),
+        ("GET", "/pairs"),
+        ("GET", "/history"),
+        ("GET", "/evidence"),
+    ],
 )
 async def test_an_unknown_route(world: World, method: str, path: str) -> None:
     status, document, _ = await world.ask(method, f"/api/v1/routes/nowhere{path}", headers=JSON)
@@ -213,6 +221,102 @@ async def test_history_is_newest_first_in_documents(world: World) -> None:
     assert [(event["kind"], event["after"]) for event in document["events"]] == [
         ("advance", {"phase": "progressing", "stage": "canary", "weight": 5.0})
     ]
+
+
+async def test_evidence_of_every_stage_that_is_kept(world: World) -> None:
+    status, document = await world.get(f"{REFUNDS}/evidence")
+    canary, shadow, before = document["evidence"]
+    assert status == 200
+    assert (canary["version"], canary["epoch"], canary["stage"]) == ("2026-11-22", 2, "canary")
+    assert canary["totals"]["agent"] == {"requests": 50, "failed": 2, "slow": 0}
+    assert [segment["name"] for segment in canary["segments"]] == ["late", "broken"]
+    assert (shadow["agreement"]["matched"], before["version"], before["agreement"]["matched"]) == (20, "2026-10-01", 10)
+    assert len((await world.get(f"{REFUNDS}/evidence?limit=1"))[1]["evidence"]) == 1
+
+
+# Explain
+
+KEY = "alice@example.com"
+
+
+async def test_why_a_user_gets_an_arm(world: World) -> None:
+    status, document = await world.post(f"{REFUNDS}/explain", {"key": KEY})
+    assert (status, world.operations.keys) == (200, [KEY.encode()])
+    assert document["now"] == {
+        "stage": "canary",
+        "weight": 5.0,
+        "arm": "legacy",
+        "mode": "legacy",
+        "reason": "bucket_out",
+        "sentence": f"bucket {document['bucket']:,} is not below 5,000 (5 %), so legacy serves",
+    }
+    assert [(at["stage"], at["arm"]) for at in document["stages"]] == [
+        ("shadow", "legacy"),
+        ("canary", "legacy"),
+        ("half", "agent" if document["bucket"] < 50_000 else "legacy"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "key"), [({"key": "é"}, "é".encode()), ({"key": ""}, b""), ({"key_base64": "6Q=="}, b"\xe9")]
+)
+async def test_a_key_is_text_or_bytes(world: World, body: object, key: bytes) -> None:
+    assert (await world.post(f"{REFUNDS}/explain", body))[0] == 200
+    assert world.operations.keys == [key]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({}, "give either key (text) or key_base64 (bytes)"),
+        ({"key": KEY, "key_base64": ""}, "give either key (text) or key_base64 (bytes)"),
+        ({"key_base64": "alice@example.com"}, "key_base64 is no base64"),
+        ({"key": 5}, "key: Input should be a valid string"),
+    ],
+)
+async def test_a_key_that_is_none(world: World, body: object, detail: str) -> None:
+    status, document = await world.post(f"{REFUNDS}/explain", body)
+    assert (status, document["error"], document["detail"]) == (422, "invalid_body", detail)
+    assert world.operations.keys == []
+
+
+async def test_a_route_without_rollout_has_nothing_to_explain(world: World) -> None:
+    status, document = await world.post("/api/v1/routes/plain/explain", {"key": KEY})
+    assert (status, document["error"]) == (404, "no_rollout")
+
+
+async def test_a_key_is_never_in_a_url(world: World) -> None:
+    assert (await world.get(f"{REFUNDS}/explain?key={KEY}"))[0] == 405
+    assert (await world.post(f"{REFUNDS}/explain?key={KEY}"))[0] == 422
+    assert world.operations.keys == []
+
+
+@pytest.mark.parametrize("body", [{"key": KEY}, {"key": 5, KEY: KEY}, {"key": KEY, "key_base64": KEY}])
+async def test_no_log_and_no_metric_keeps_a_key(world: World, body: object, caplog: pytest.LogCaptureFixture) -> None:
+    with structlog.testing.capture_logs() as logged:
+        await world.post(f"{REFUNDS}/explain", body)
+    assert (logged, caplog.records) == ([], [])
+    assert KEY.encode() not in world.metrics.expose("")[0]
+
+
+async def test_an_explanation_that_fails_is_logged_without_the_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(route: str, key: bytes) -> None:
+        raise ZeroDivisionError("somewhere inside")
+
+    monkeypatch.setattr(world.operations, "explain", fails)
+    with structlog.testing.capture_logs() as logged:
+        status, document = await world.post(f"{REFUNDS}/explain", {"key": KEY})
+    assert (status, document["error"]) == (500, "internal")
+    assert [entry["event"] for entry in logged] == ["admin_request_failed"]
+    assert KEY not in str(logged)
+
+
+async def test_explaining_changes_nothing(world: World) -> None:
+    await world.post(f"{REFUNDS}/explain", {"key": KEY})
+    assert (world.operations.commands, world.operations.reloads) == ([], [])
+    assert world.operations.documents["refunds"] == ROUTE
 
 
 # Pairs
@@ -332,7 +436,8 @@ async def test_what_nobody_expected_is_logged_and_not_told(world: World) -> None
 
 
 async def test_getting_changes_nothing(world: World) -> None:
-    for path in ("/api/v1/routes", REFUNDS, f"{REFUNDS}/pairs", f"{REFUNDS}/history", "/api/v1/config", "/readyz"):
+    reads = ("pairs", "history", "evidence")
+    for path in ("/api/v1/routes", REFUNDS, *(f"{REFUNDS}/{each}" for each in reads), "/api/v1/config", "/readyz"):
         assert (await world.get(path))[0] == 200
     assert world.operations.commands == []
     assert world.operations.reloads == []
@@ -452,6 +557,21 @@ async def test_a_viewer_may_read_and_not_act(guarded: World) -> None:
     assert (await guarded.get(REFUNDS, **bearer("red")))[0] == 200
     status, document = await guarded.post(f"{REFUNDS}/abort", **bearer("red"))
     assert (status, document["error"]) == (403, "forbidden")
+    assert guarded.operations.commands == []
+
+
+async def test_a_viewer_may_have_a_user_explained(guarded: World) -> None:
+    body = {"key": "alice"}
+    assert (await guarded.post(f"{REFUNDS}/explain", body))[0] == 401
+    assert (await guarded.post(f"{REFUNDS}/explain", body, **bearer("red")))[0] == 200
+    assert guarded.operations.keys == [b"alice"]
+
+
+@pytest.mark.parametrize("path", ["abort/explain", "explain/abort", "abort%2Fexplain", "explain/", "abort;explain"])
+async def test_no_spelling_of_another_path_passes_for_that(guarded: World, path: str) -> None:
+    url = URL(f"{guarded.base}{REFUNDS}/{path}", encoded=True)
+    async with guarded.session.post(url, json={}, headers=bearer("red")) as response:
+        assert response.status in (403, 404)
     assert guarded.operations.commands == []
 
 

@@ -53,9 +53,9 @@ def client_of(runner: web.AppRunner) -> Run:
     """Runs a command beside the server's loop, as another process would."""
     host, port = runner.addresses[0][:2]
 
-    async def run(*arguments: str) -> Result:
+    async def run(*arguments: str, stdin: bytes = b"") -> Result:
         environment = {"CROSSFADE_ADMIN": f"http://{host}:{port}"}
-        return await asyncio.to_thread(CliRunner().invoke, crossfade, arguments, env=environment)
+        return await asyncio.to_thread(CliRunner().invoke, crossfade, arguments, stdin, env=environment)
 
     return run
 
@@ -194,6 +194,69 @@ async def test_no_pairs(run: Run, pairs: ScriptedPairs) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no pairs are matched\n")
 
 
+KEY = "alice@example.com"
+
+
+async def test_explain(run: Run, operations: ScriptedOperations) -> None:
+    result = await run("explain", "refunds", "--key", KEY)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("refunds   legacy serves this user's requests now, at canary (5 %)")
+    assert (operations.keys, KEY in result.stdout) == ([KEY.encode()], False)
+
+
+async def test_explain_as_json_is_what_the_api_gives(run: Run) -> None:
+    document = orjson.loads((await run("explain", "refunds", "--key", KEY, "--json")).stdout)
+    assert (document["now"]["arm"], document["enters"]) == ("legacy", "half" if document["bucket"] < 50_000 else None)
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"), [("é", "é".encode()), ("\udce9", b"\xe9"), ("", b""), ("a b%20+", b"a b%20+"), (" x", b" x")]
+)
+async def test_a_key_is_hashed_byte_by_byte(run: Run, operations: ScriptedOperations, key: str, sent: bytes) -> None:
+    assert (await run("explain", "refunds", "--key", key)).exit_code == 0
+    assert operations.keys == [sent]
+
+
+@pytest.mark.parametrize("given", [b"al\xe9 ce\n", b"al\xe9 ce\r\nmore\n", b"al\xe9 ce"])
+async def test_a_key_from_stdin_stands_on_no_command_line(
+    run: Run, operations: ScriptedOperations, given: bytes
+) -> None:
+    assert (await run("explain", "refunds", "--key", "-", stdin=given)).exit_code == 0
+    assert operations.keys == [b"al\xe9 ce"]
+
+
+async def test_explain_needs_a_key_and_a_rollout(run: Run) -> None:
+    assert (await run("explain", "refunds")).exit_code == 2
+    result = await run("explain", "plain", "--key", KEY)
+    assert (result.exit_code, result.stderr) == (1, "crossfade: the route 'plain' has no rollout\n")
+
+
+async def test_history(run: Run) -> None:
+    result = await run("history", "refunds")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "2026-11-18 11:06:40 UTC  advance by controller")
+    (event,) = map(orjson.loads, (await run("history", "refunds", "--json")).stdout.splitlines())
+    assert (event["actor"], event["gates"][0]["bound"]) == ("controller", 0.955)
+
+
+async def test_evidence(run: Run) -> None:
+    result = await run("evidence", "refunds")
+    assert result.exit_code == 0
+    assert [line for line in result.stdout.splitlines() if line.startswith("version")] == [
+        "version 2026-11-22, start 2",
+        "version 2026-10-01, start 1",
+    ]
+    stages = [orjson.loads(line) for line in (await run("evidence", "refunds", "--json")).stdout.splitlines()]
+    assert [(stage["epoch"], stage["stage"]) for stage in stages] == [(2, "canary"), (2, "shadow"), (1, "shadow")]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("history", "no moves are kept\n"), ("evidence", "no evidence is kept\n")]
+)
+async def test_nothing_is_kept_yet(run: Run, command: str, said: str) -> None:
+    result = await run(command, "plain")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", said)
+
+
 async def test_reload(run: Run, operations: ScriptedOperations) -> None:
     result = await run("reload")
     assert (result.exit_code, result.stdout) == (0, "applied: snapshot 7\n")
@@ -221,6 +284,7 @@ async def test_with_tokens(
 
     monkeypatch.setenv("CROSSFADE_TOKEN", "red")
     assert (await run("status")).exit_code == 0
+    assert (await run("explain", "refunds", "--key", "alice")).exit_code == 0
     result = await run("abort", "refunds")
     assert (result.exit_code, "may only read" in result.stderr) == (1, True)
 

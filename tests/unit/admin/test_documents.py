@@ -1,8 +1,17 @@
-"""A move of a rollout as a document."""
+"""Moves, evidence and explanations as documents."""
 
-from proxy.admin.documents import event_document
-from proxy.model.rollouts import Event, GateResult
+from dataclasses import replace
+
+import orjson
+
+from proxy.admin.documents import event_document, evidence_document, explanation_document, stage_document
+from proxy.analysis.agreement import lower_bound
+from proxy.model.rollouts import Event, Evidence, GateResult
+from proxy.model.snapshot import KeySource
 from proxy.model.words import Verdict
+from proxy.rollout.gates import ALPHA
+from proxy.routing.explain import explain
+from tests.integration.admin_world import SEEN, SPEC, STAGES
 
 
 def test_a_move_tells_when_who_from_where_to_where_and_why() -> None:
@@ -36,6 +45,62 @@ def test_a_move_tells_when_who_from_where_to_where_and_why() -> None:
                 "threshold": 0.95,
                 "samples": 800,
                 "reason": "agreement is at least 95.5 %",
+                "dry_run": False,
             }
         ],
     }
+
+
+def test_what_was_seen_at_a_stage() -> None:
+    document = stage_document("v2", 3, "canary", SEEN)
+    segments = document.pop("segments")
+    assert document == {
+        "version": "v2",
+        "epoch": 3,
+        "stage": "canary",
+        "totals": {
+            "legacy": {"requests": 950, "failed": 1, "slow": 3},
+            "agent": {"requests": 50, "failed": 2, "slow": 0},
+        },
+        "agreement": {
+            "matched": 36,
+            "mismatched": 4,
+            "incomparable": 0,
+            "ratio": 0.9,
+            "lower_bound": lower_bound(36, 4, ALPHA),
+        },
+        "direction": {"agent_yes": 3, "agent_no": 1},
+        "fallback_rate": 0.04,
+        "escalation_rate": 0.02,
+        "key_coverage": {"requests": 1_000, "no_key": 20, "ratio": 0.98},
+    }
+    assert [(each["name"], each["matched"], each["mismatched"]) for each in segments] == [
+        ("late", 30, 1),
+        ("broken", 6, 3),
+    ]
+    assert segments[0]["lower_bound"] == lower_bound(30, 1, ALPHA / 2) < lower_bound(30, 1, ALPHA)
+
+
+def test_what_was_not_seen_has_no_share() -> None:
+    document = evidence_document(Evidence())
+    assert (document["agreement"]["ratio"], document["agreement"]["lower_bound"]) == (None, None)
+    assert (document["fallback_rate"], document["escalation_rate"]) == (None, None)
+    assert (document["key_coverage"]["ratio"], document["segments"]) == (None, [])
+
+
+def test_an_explanation_holds_the_key_s_hash_and_not_the_key() -> None:
+    told = explain(SPEC, b"alice", STAGES, 0)
+    document = explanation_document("refunds", SPEC, told, why="")
+    assert document["key_hash"] == told.key_hash
+    assert b"alice" not in orjson.dumps(document)
+    assert document["sources"] == [
+        {"kind": "header", "name": "x-user-id", "alike": True},
+        {"kind": "query", "name": "user", "alike": True},
+    ]
+
+
+def test_an_explanation_without_a_key_has_neither_bucket_nor_hash() -> None:
+    spec = replace(SPEC, key=(KeySource("client_ip"),))
+    document = explanation_document("refunds", spec, explain(spec, b"", STAGES, 0))
+    assert (document["bucket"], document["key_hash"], document["now"]["reason"]) == (None, None, "no_key")
+    assert document["sources"] == [{"kind": "client_ip", "name": None, "alike": False}]
