@@ -183,6 +183,12 @@ class Crossfade:
             document: dict[str, Any] = await response.json()
             return document
 
+    async def history(self) -> list[dict[str, Any]]:
+        """What moved the rollout, newest first."""
+        async with self.session.get(self.admin + "/api/v1/routes/refunds/history") as response:
+            events: list[dict[str, Any]] = (await response.json())["events"]
+            return events
+
     async def verb(self, verb: str, **body: Any) -> dict[str, Any]:
         async with self.session.post(f"{self.admin}/api/v1/routes/refunds/{verb}", json=body) as response:
             assert response.status == 200, await response.text()
