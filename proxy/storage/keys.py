@@ -16,6 +16,7 @@ stands last.
 | `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
 | `crossfade:{route}:stages` | sorted set | `<epoch>:<stage>:<version>` of each stage that has evidence |
 | `crossfade:{route}:seen:<source>` | string | the highest sequence number written of one worker's life |
+| `crossfade:{route}:arrivals` | stream | what arrived at each replica lately, see `replicas` |
 | `crossfade:{:replicas}:<what>` | | what replicas share that is of no single route, see `replicas` |
 
 Layout 1 had neither `users`, `stages` nor `guard`, and fewer fields in its totals. It is read, and brought to 2 before
@@ -61,6 +62,17 @@ def totals(route: str, version: str, epoch: int, stage: str) -> str:
     return f"{PREFIX}{{{route}}}:totals:{stage_name(version, epoch, stage)}"
 
 
+def totals_pattern() -> str:
+    """The totals of all routes, as SCAN matches them."""
+    return f"{PREFIX}{{*}}:totals:*"
+
+
+def split_totals(key: str) -> tuple[str, str]:
+    """Route and `stage_name` of a totals' key."""
+    route, _, name = key.removeprefix(f"{PREFIX}{{").partition("}:totals:")
+    return route, name
+
+
 def users(route: str, version: str, epoch: int, stage: str, weight: int, arm: str) -> str:
     return f"{PREFIX}{{{route}}}:users:{epoch}:{stage}:{weight}:{arm}:{version}"
 
@@ -74,8 +86,18 @@ def stage_name(version: str, epoch: int, stage: str) -> str:
     return f"{epoch}:{stage}:{version}"
 
 
+def split_stage(name: str) -> tuple[str, int, str]:
+    """(version, epoch, stage). Raises ValueError where it is no `stage_name`."""
+    epoch, stage, version = name.split(":", 2)
+    return version, int(epoch), stage
+
+
 def seen(route: str, source: str) -> str:
     return f"{PREFIX}{{{route}}}:seen:{source}"
+
+
+def arrivals(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:arrivals"
 
 
 def replicas(what: str) -> str:
