@@ -1,7 +1,8 @@
 """From a worker's tick to what the store keeps of it: one batch for each route.
 
-Counts of the family OUTCOMES and the verdicts of the records become evidence, records become pairs. What cannot be read
-is counted, logged and left out; nothing that a tick holds raises here.
+Counts of the family OUTCOMES, summed over their slots, and what the records' pairs say become evidence; records become
+pairs, and users go as they are. What cannot be read is counted, logged and left out; nothing that a tick holds raises
+here.
 """
 
 import asyncio
@@ -12,14 +13,14 @@ import orjson
 import structlog
 
 from proxy.config.rollout_schema import Rollout
-from proxy.model.measures import OUTCOMES, RESULTS
+from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import split, unpack
 from proxy.model.rollouts import Batch
-from proxy.model.tick import Tick
-from proxy.model.words import Arm
-from proxy.outcomes.pairing import Rules, make_pair, rules
-from proxy.storage.scripts import VERDICTS
-from proxy.storage.totals import FIELDS, from_row
+from proxy.model.snapshot import BUCKETS
+from proxy.model.tick import Tick, unpack_buckets
+from proxy.model.words import Arm, Match
+from proxy.outcomes.pairing import Pair, Rules, make_pair, rules
+from proxy.storage.tally import Tally
 
 _log = structlog.get_logger()
 
@@ -30,11 +31,27 @@ MALFORMED: Final = "malformed"
 SLICE_SECONDS: Final = 0.005
 """After so long at a time the loop gets its turn."""
 
-_COLUMN: Final = {name: column for column, name in enumerate(FIELDS)}
-_FIRST_RESULT: Final = {Arm.LEGACY: _COLUMN["legacy_requests"], Arm.AGENT: _COLUMN["agent_requests"]}
-_FIRST_VERDICT: Final = _COLUMN[VERDICTS[0]]
+_FIELDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    (Arm.LEGACY, Result.OK): ("legacy_requests",),
+    (Arm.LEGACY, Result.FAILED): ("legacy_requests", "legacy_failed"),
+    (Arm.LEGACY, Result.SLOW): ("legacy_slow",),
+    (Arm.LEGACY, Result.DRAWN): ("drawn",),
+    (Arm.LEGACY, Result.NO_KEY): ("no_key",),
+    (Arm.LEGACY, Result.FALLBACK): ("fallbacks",),
+    (Arm.AGENT, Result.OK): ("agent_requests",),
+    (Arm.AGENT, Result.FAILED): ("agent_requests", "agent_failed"),
+    (Arm.AGENT, Result.SLOW): ("agent_slow",),
+    (Arm.AGENT, Result.DRAWN): ("drawn", "served"),
+    (Arm.AGENT, Result.ESCALATED): ("escalated",),
+    **{(arm, result): () for arm in Arm for result in (Result.ARRIVED, Result.WITHDRAWN)},  # the guard's alone
+}
+"""The fields of a tally in which each arm's results are counted. Those that ended are the requests; what is still open
+may come with a later tick."""
 
 StageKey = tuple[str, int, str]
+"""(version, epoch, stage)"""
+WeightKey = tuple[str, int, str, int]
+"""(version, epoch, stage, weight)"""
 Dropped = Callable[[str, str, int], None]
 """Told (route, reason, how many records)."""
 
@@ -54,23 +71,29 @@ def route_rules(rollout: Rollout) -> RouteRules:
 class _Draft:
     """A batch in the making."""
 
-    __slots__ = ("evidence", "pairs")
+    __slots__ = ("pairs", "tallies", "users")
 
     def __init__(self) -> None:
-        self.evidence: dict[StageKey, list[int]] = {}
+        self.tallies: dict[StageKey, Tally] = {}
+        self.users: dict[WeightKey, tuple[frozenset[int], frozenset[int]]] = {}
         self.pairs: list[tuple[str | None, bytes]] = []
 
-    def counts(self, key: StageKey) -> list[int]:
-        found = self.evidence.get(key)
+    def tally(self, key: StageKey) -> Tally:
+        found = self.tallies.get(key)
         if found is None:
-            found = self.evidence[key] = [0] * len(FIELDS)
+            found = self.tallies[key] = Tally()
         return found
+
+    def batch(self, tick: Tick, route: str, max_pairs: int) -> Batch:
+        evidence = {key: tally.evidence() for key, tally in self.tallies.items()}
+        return Batch(route, tick.source, tick.seq, evidence, self.users, tuple(self.pairs), max_pairs)
 
 
 async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped) -> list[Batch]:
     """One batch for each route that the tick says something of, in no particular order."""
     drafts: dict[str, _Draft] = {}
     _book_outcomes(tick, by_route, drafts)
+    _book_users(tick, by_route, drafts)
     loop = asyncio.get_running_loop()
     turn = loop.time()
     try:
@@ -82,35 +105,38 @@ async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: 
     except ValueError as error:
         dropped("", MALFORMED, 1)
         _log.error("records_unreadable", source=tick.source, problem=str(error))
-    return [
-        Batch(
-            route,
-            tick.source,
-            tick.seq,
-            {key: from_row(tuple(counts)) for key, counts in draft.evidence.items()},
-            tuple(draft.pairs),
-            by_route[route].max_pairs,
-        )
-        for route, draft in drafts.items()
-    ]
+    return [draft.batch(tick, route, by_route[route].max_pairs) for route, draft in drafts.items()]
 
 
 def _book_outcomes(tick: Tick, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft]) -> None:
     for labels, count in tick.counters.get(OUTCOMES.name, {}).items():
         try:
-            route, version, stage, epoch, arm, result = labels
-            key, first, kind = (version, int(epoch), stage), _FIRST_RESULT[Arm(arm)], RESULTS.index(result)
+            route, version, stage, epoch, arm, result, slot = labels
+            key, fields = (version, int(epoch), stage), _FIELDS[arm, result]
+            int(slot or 0)
+        except (ValueError, KeyError) as error:
+            _log.error("outcomes_malformed", source=tick.source, labels=labels, problem=repr(error))
+            continue
+        if fields and route in by_route:
+            tally = drafts.setdefault(route, _Draft()).tally(key)
+            for field in fields:
+                tally.count(field, count)
+
+
+def _book_users(tick: Tick, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft]) -> None:
+    for labels, data in tick.users.items():
+        try:
+            route, version, stage, epoch, weight, word = labels
+            key, arm, buckets = (version, int(epoch), stage, int(weight)), Arm(word), unpack_buckets(data)
+            if not 0 <= key[-1] <= BUCKETS:
+                raise ValueError(f"no weight is {weight}")  # noqa: TRY301  # one way out for all that is malformed
         except ValueError as error:
-            _log.error("outcomes_malformed", source=tick.source, labels=labels, problem=str(error))
+            _log.error("users_malformed", source=tick.source, labels=labels, problem=str(error))
             continue
-        if route not in by_route:
-            continue
-        counts = drafts.setdefault(route, _Draft()).counts(key)
-        # ok, failed, slow: `ok` and `failed` are the requests, and failed and slow are counted beside them.
-        if RESULTS[kind] != "slow":
-            counts[first] += count
-        if RESULTS[kind] != "ok":
-            counts[first + kind] += count
+        if route in by_route and buckets:
+            users = drafts.setdefault(route, _Draft()).users
+            legacy, agent = users.get(key, (frozenset(), frozenset()))
+            users[key] = (legacy | buckets, agent) if arm is Arm.LEGACY else (legacy, agent | buckets)
 
 
 def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft], dropped: Dropped) -> None:
@@ -132,4 +158,14 @@ def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[s
     draft = drafts.setdefault(route, _Draft())
     draft.pairs.append((pair.verdict, document))
     if pair.verdict is not None:
-        draft.counts((record.version, record.epoch, record.stage))[_FIRST_VERDICT + VERDICTS.index(pair.verdict)] += 1
+        _book_pair(pair, pair.verdict, draft.tally((record.version, record.epoch, record.stage)))
+
+
+def _book_pair(pair: Pair, verdict: Match, tally: Tally) -> None:
+    tally.count(verdict)
+    if pair.direction is not None:
+        tally.count(pair.direction)
+    if pair.decisions is not None:
+        tally.decision(pair.decisions)
+    if pair.segment is not None:
+        tally.segment(pair.segment, int(verdict is Match.MATCHED), int(verdict is Match.MISMATCHED))

@@ -5,8 +5,9 @@ ticks that came meanwhile. While the store is away they go to the spool on disk 
 there; as long as anything waits in the spool, new ticks go behind it. A tick is kept, and `submit` returns, once it is
 in the one or in the other.
 
-What neither takes is dropped: its pairs are counted as lost, but its evidence is small and goes with the next tick of
-its route. (Evidence counts twice only where a write was done, its answer lost, and the disk unusable, all at once.)
+What neither takes is dropped: its pairs are counted as lost, but its evidence and its users are small and go with the
+next tick of its route. (Evidence counts twice only where a write was done, its answer lost, and the disk unusable, all
+at once.)
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from proxy.control.batching import RouteRules, StageKey, make_batches
+from proxy.control.batching import RouteRules, make_batches
 from proxy.model.errors import StoreFormatError, StoreUnavailableError
 from proxy.model.ports import PairWriter
 from proxy.model.rollouts import Batch, Evidence
 from proxy.model.tick import Tick
 from proxy.storage import frames
 from proxy.storage.spool import Spool
-from proxy.storage.totals import add
+from proxy.storage.tally import add
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger()
@@ -61,7 +62,7 @@ class Recorder:
         self._arrived = asyncio.Event()
         self._spooled = asyncio.Event()
         self._attempted = 0  # of the spool's first frames, those whose writing was begun and may have been done
-        self._owed: dict[str, dict[StageKey, Evidence]] = {}
+        self._owed: dict[str, Batch] = {}  # by route, without pairs
         self._away = False
         self._foreign: set[str] = set()
 
@@ -154,18 +155,20 @@ class Recorder:
         for batch in batches:
             if batch.pairs:
                 self._metrics.count_dropped(batch.route, reason, len(batch.pairs))
-            owed = self._owed.setdefault(batch.route, {})
-            for key, evidence in batch.evidence.items():
-                owed[key] = add(owed.get(key, Evidence()), evidence)
+            self._owed[batch.route] = replace(self._with_owed(batch), pairs=())
 
     def _with_owed(self, batch: Batch) -> Batch:
-        """The batch, and with it the evidence that its route lost before."""
+        """The batch, and with it the evidence and the users that its route lost before."""
         owed = self._owed.pop(batch.route, None)
-        if not owed:
+        if owed is None:
             return batch
-        for key, evidence in batch.evidence.items():
-            owed[key] = add(owed.get(key, Evidence()), evidence)
-        return replace(batch, evidence=owed)
+        evidence, users = dict(owed.evidence), dict(owed.users)
+        for stage, new in batch.evidence.items():
+            evidence[stage] = add(evidence.get(stage, Evidence()), new)
+        for place, (legacy, agent) in batch.users.items():
+            before = users.get(place, (frozenset(), frozenset()))
+            users[place] = (before[0] | legacy, before[1] | agent)
+        return replace(batch, evidence=evidence, users=users)
 
     # Spool out
 

@@ -112,6 +112,16 @@ async def ask(redis: Client, *words: str | bytes | int, key: str = "") -> Any:
         return await redis.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
 
+async def execute(pipeline: Any, names: list[str]) -> list[Any]:
+    """The replies to a pipeline's commands, or the first error. `names` are their keys, one each."""
+    with translated():
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    for key, reply in zip(names, replies, strict=True):
+        if isinstance(reply, Exception):
+            raise translate(reply, key) from reply
+    return replies
+
+
 def translate(error: Exception, key: str = "") -> StoreError:
     """The error of ours for one of redis-py's; `translated` and pipelines, which return errors, share it."""
     text = str(error).partition(", with args")[0].strip() or type(error).__name__

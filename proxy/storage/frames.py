@@ -1,13 +1,18 @@
-"""Batches as bytes, for the spool: msgpack `[1, [batch, ...]]`, one frame for one tick's share of all routes."""
+"""Batches as bytes, for the spool: msgpack `[2, [batch, ...]]`, one frame for one tick's share of all routes."""
 
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgpack
 
-from proxy.model.rollouts import Batch
-from proxy.storage.totals import from_row, row
+from proxy.model.rollouts import Batch, Evidence
+from proxy.model.tick import pack_buckets, unpack_buckets
+from proxy.storage.tally import from_row, row
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+
+_BEFORE: Final = 1
+"""The format before: counts alone, and no users. It is read: a spool may hold it while Crossfade is upgraded."""
 
 
 def encode(batches: list[Batch]) -> bytes:
@@ -17,8 +22,9 @@ def encode(batches: list[Batch]) -> bytes:
             batch.source,
             batch.seq,
             batch.max_pairs,
-            [[*key, *row(evidence)] for key, evidence in batch.evidence.items()],
+            [[*key, *_evidence(evidence)] for key, evidence in batch.evidence.items()],
             batch.pairs,
+            [[*key, pack_buckets(legacy), pack_buckets(agent)] for key, (legacy, agent) in batch.users.items()],
         ]
         for batch in batches
     ]
@@ -30,18 +36,43 @@ def decode(frame: bytes) -> list[Batch]:
     """The batches that `encode` was given. Raises ValueError on anything else, a newer format included."""
     try:
         number, wire = msgpack.unpackb(frame)
-        if number != FORMAT:
+        if number not in (_BEFORE, FORMAT):
             raise ValueError(f"has format {number}, and this Crossfade knows {FORMAT}")
-        return [
-            Batch(
-                route,
-                source,
-                seq,
-                {(version, epoch, stage): from_row(tuple(counts)) for version, epoch, stage, *counts in evidence},
-                tuple((verdict, document) for verdict, document in pairs),
-                max_pairs,
-            )
-            for route, source, seq, max_pairs, evidence, pairs in wire
-        ]
+        return [_batch_before(*fields) if number == _BEFORE else _batch(*fields) for fields in wire]
     except (TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"is no batch: {error}") from error
+
+
+def _evidence(evidence: Evidence) -> tuple[Any, ...]:
+    segments = [[name, *counts] for name, counts in evidence.segments.items()]
+    decisions = [[*cell, count] for cell, count in evidence.decisions.items()]
+    return row(evidence), segments, decisions
+
+
+def _batch(
+    route: str, source: str, seq: int, max_pairs: int, evidence: Any, pairs: Any, users: Iterable[Sequence[Any]]
+) -> Batch:
+    return Batch(
+        route,
+        source,
+        seq,
+        {
+            (version, epoch, stage): from_row(
+                counts,
+                {name: (matched, mismatched) for name, matched, mismatched in segments},
+                {(legacy, agent): count for legacy, agent, count in decisions},
+            )
+            for version, epoch, stage, counts, segments, decisions in evidence
+        },
+        {
+            (version, epoch, stage, weight): (unpack_buckets(legacy), unpack_buckets(agent))
+            for version, epoch, stage, weight, legacy, agent in users
+        },
+        tuple((verdict, document) for verdict, document in pairs),
+        max_pairs,
+    )
+
+
+def _batch_before(route: str, source: str, seq: int, max_pairs: int, evidence: Any, pairs: Any) -> Batch:
+    with_names = [[version, epoch, stage, counts, (), ()] for version, epoch, stage, *counts in evidence]
+    return _batch(route, source, seq, max_pairs, with_names, pairs, ())

@@ -1,27 +1,37 @@
 """Pairs and evidence in the store: `PairWriter` and `PairReader` of `proxy.model.ports`.
 
 The rule: a batch is (source, seq), and it is written exactly once, whatever is sent again. Of each source the highest
-number written is kept; batches of one source come in order, so a number at or below it was written. Totals, pairs and
-that mark change in one script.
+number written is kept; batches of one source come in order, so a number at or below it was written. Totals, users,
+pairs and that mark change in one script.
 """
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
+import structlog
 
-from proxy.model.errors import StoreError, StoreFormatError
-from proxy.model.rollouts import Batch
+from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
+from proxy.model.rollouts import OTHER, Batch, Evidence
+from proxy.model.tick import pack_buckets
+from proxy.model.words import Arm
 from proxy.storage import keys, totals
-from proxy.storage.connection import Client, translate, translated
-from proxy.storage.scripts import VERDICTS, WRITE_BATCH
+from proxy.storage.connection import Client, execute, translate, translated
+from proxy.storage.scripts import OLD_LAYOUT, VERDICTS, WRITE_BATCH
+from proxy.storage.tally import MAX_NAMED
+from proxy.storage.upgrade import upgrade
+
+_log = structlog.get_logger()
 
 SEEN_SECONDS: Final = 7 * 86_400
 """How long a worker's life is remembered after its last batch. What waits longer in a spool may count twice."""
 
 TOTALS_SECONDS: Final = 400 * 86_400
-"""How long a stage's evidence outlives its last batch."""
+"""How long a stage's evidence, and who its users were, outlives the last batch of it."""
+
+MAX_STAGES: Final = 1_000
+"""Stages of a route whose evidence can be found again; the oldest go first."""
 
 MAX_BYTES: Final = 1 << 30
 """Of memory that the pairs of one route may take in the store, whatever `max_pairs` says; the oldest go first."""
@@ -48,10 +58,25 @@ class PairStore:
 
     def __init__(self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
         self._redis, self._dropped = redis, dropped
+        self._crowded: set[str] = set()  # routes of which it was logged that they have more names than are kept apart
 
     async def write(self, batches: list[Batch]) -> list[bool]:
-        """See `PairWriter`. All go in one round trip; after an error some may be written: send all of them again."""
-        pipeline = self._redis.pipeline(transaction=False)
+        """See `PairWriter`. All go in one round trip; after an error some may be written: send all of them again.
+
+        Routes that an older Crossfade wrote are brought to the present layout first.
+        """
+        replies = await self._send(batches)
+        older = [batch for batch, reply in zip(batches, replies, strict=True) if reply.written == OLD_LAYOUT]
+        if older:
+            await upgrade(self._redis, {batch.route for batch in older})
+            again = iter(await self._send(older))
+            replies = [next(again) if reply.written == OLD_LAYOUT else reply for reply in replies]
+        for batch, reply in zip(batches, replies, strict=True):
+            self._tell(batch.route, reply)
+        return [reply.written > 0 for reply in replies]
+
+    async def _send(self, batches: list[Batch]) -> list["_Reply"]:
+        pipeline: Any = self._redis.pipeline(transaction=False)
         last: dict[tuple[str, str], int] = {}
         for batch in batches:
             life = (batch.route, batch.source)
@@ -60,10 +85,17 @@ class PairStore:
         with translated():
             replies = await pipeline.execute(raise_on_error=False)
         _raise_worst([translate(reply) for reply in replies if isinstance(reply, Exception)])
-        for batch, reply in zip(batches, replies, strict=True):
-            if reply > 1:
-                self._dropped(batch.route, STORE_BYTES, reply - 1)
-        return [reply > 0 for reply in replies]
+        return [_Reply(*reply) for reply in replies]
+
+    def _tell(self, route: str, reply: "_Reply") -> None:
+        if reply.written == OLD_LAYOUT:
+            raise StoreUnavailableError(f"{route}: its keys are of an older layout and cannot be brought to ours")
+        if reply.trimmed:
+            self._dropped(route, STORE_BYTES, reply.trimmed)
+        if reply.beyond and route not in self._crowded:
+            self._crowded.add(route)
+            hint = f"there are more than {MAX_NAMED} segments or pairs of decisions; the others are counted as {OTHER}"
+            _log.warning("names_beyond_bound", route=route, hint=hint)
 
     async def pairs(
         self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50
@@ -106,7 +138,7 @@ class PairStore:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.layout(route))
         pipeline.xrevrange(stream, max=f"({before}" if before else "+", min="-", count=count)
-        layout, entries = await _execute(pipeline, [keys.layout(route), stream])
+        layout, entries = await execute(pipeline, [keys.layout(route), stream])
         totals.check_layout(route, layout)
         ids = [entry_id.decode() for entry_id, _ in entries]
         if verdict is not None:
@@ -118,9 +150,17 @@ class PairStore:
         pipeline.get(keys.layout(route))
         for entry_id in ids:
             pipeline.xrange(keys.pairs(route), min=entry_id, max=entry_id)
-        layout, *found = await _execute(pipeline, [keys.layout(route)] + [keys.pairs(route)] * len(ids))
+        layout, *found = await execute(pipeline, [keys.layout(route)] + [keys.pairs(route)] * len(ids))
         totals.check_layout(route, layout)
         return [_document(route, entries[0]) for entries in found if entries]
+
+
+class _Reply(NamedTuple):
+    """WRITE_BATCH's."""
+
+    written: int
+    trimmed: int
+    beyond: int
 
 
 def _arguments(batch: Batch, before: int) -> list[str | bytes | int]:
@@ -128,14 +168,33 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int]:
     route = batch.route
     names = [keys.layout(route), keys.seen(route, batch.source), keys.pairs(route)]
     names += [keys.verdict(route, word) for word in VERDICTS]
-    names += [keys.totals(route, version, epoch, stage) for version, epoch, stage in batch.evidence]
+    names += [keys.stages(route)]
     values: list[str | bytes | int] = [keys.LAYOUT, batch.seq, before]
-    values += [SEEN_SECONDS, TOTALS_SECONDS, batch.max_pairs, MAX_BYTES]
-    for evidence in batch.evidence.values():
-        values += totals.row(evidence)
+    values += [SEEN_SECONDS, TOTALS_SECONDS, batch.max_pairs, MAX_BYTES, MAX_STAGES, len(batch.evidence)]
+    for (version, epoch, stage), evidence in batch.evidence.items():
+        names.append(keys.totals(route, version, epoch, stage))
+        values += (keys.stage_name(version, epoch, stage), epoch)
+        values += _counts(evidence)
+    for (version, epoch, stage, weight), served in batch.users.items():
+        for arm, buckets in zip((Arm.LEGACY, Arm.AGENT), served, strict=True):
+            if buckets:
+                names.append(keys.users(route, version, epoch, stage, weight, arm))
+                values.append(pack_buckets(buckets))
     for verdict, document in batch.pairs:
         values += (_VERDICT_NUMBER[verdict], document)
     return [len(names), *names, *values]
+
+
+def _counts(evidence: Evidence) -> list[str | int]:
+    """As WRITE_BATCH takes them: counts by field, then by name."""
+    fixed, named = totals.fixed(evidence), totals.named(evidence)
+    values: list[str | int] = [len(fixed)]
+    for field_and_count in fixed:
+        values += field_and_count
+    values.append(len(named))
+    for kind, fields, beyond, counts in named:
+        values += (kind, len(fields), *fields, *beyond, *counts)
+    return values
 
 
 def _raise_worst(errors: list[StoreError]) -> None:
@@ -145,15 +204,6 @@ def _raise_worst(errors: list[StoreError]) -> None:
             raise error
     if errors:
         raise errors[0]
-
-
-async def _execute(pipeline: Any, names: list[str]) -> list[Any]:
-    with translated():
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-    for key, reply in zip(names, replies, strict=True):
-        if isinstance(reply, Exception):
-            raise translate(reply, key) from reply
-    return replies
 
 
 def _document(route: str, entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, bytes]:

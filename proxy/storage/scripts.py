@@ -1,19 +1,34 @@
-"""The two Lua scripts: each changes the keys of one route in one step, or refuses and changes nothing.
+"""The Lua scripts: each changes the keys of one route in one step, or refuses and changes nothing.
 
-A script in Redis is never interrupted but also never rolled back, so both check everything that could fail half way
+A script in Redis is never interrupted but also never rolled back, so all check everything that could fail half way
 (types of keys, numbers in hashes, layout and format) before they write the first time.
 
-They are sent whole (EVAL), not by their hash. That costs a kilobyte beside batches of hundreds, and spares the case in
-which one command of a pipeline finds the script gone and the next one finds it there again.
+They are sent whole (EVAL), not by their hash, but without their comments. That costs four kilobytes beside batches of
+hundreds, and spares the case in which one command of a pipeline finds the script gone and the next one finds it there
+again.
 """
 
+import re
 from typing import Final
 
+from proxy.storage import keys
 from proxy.storage.connection import FOREIGN
-from proxy.storage.totals import FIELDS
+from proxy.storage.tally import MAX_NAMED
 
 VERDICTS: Final = ("matched", "mismatched", "incomparable")
 """The order of the verdicts' keys and the numbers (1 to 3, 0 for none) by which WRITE_BATCH names them."""
+
+OLD_LAYOUT: Final = -1
+"""What WRITE_BATCH answers, first, where the route's keys must be brought to the present layout before (`upgrade`)."""
+
+EPOCH_RANK: Final = 1000
+"""A stage's score in the index is its epoch times this, plus its rank within the epoch."""
+
+
+def _bare(script: str) -> str:
+    """Without indentation and comments: the server hashes every byte each time."""
+    return re.sub(r"^ *(--.*\n)?| *--.*$", "", script, flags=re.MULTILINE)
+
 
 _COMMON: Final = """
 local function foreign(key, problem) return redis.error_reply('FOREIGN ' .. key .. ' ' .. problem) end
@@ -23,55 +38,126 @@ local function not_a(kind, key)
 end
 """.replace("FOREIGN", FOREIGN)
 
-WRITE_BATCH: Final = (
+WRITE_BATCH: Final = _bare(
     _COMMON
     + """
--- KEYS: layout, seen, pairs, the verdicts' three, totals...
--- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals,
---       max_pairs, max_bytes, nine counts for each totals, then verdict and document of each pair
--- Returns 0 when the batch had been written before, else 1 more than the pairs that max_bytes cost.
-local seq, before = tonumber(ARGV[2]), tonumber(ARGV[3])
+-- KEYS: layout, seen, pairs, the verdicts' three, stages, totals..., users...
+-- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals and
+--       users, max_pairs, max_bytes, max_stages, number of totals, then
+--       of each totals: name of its stage, epoch, number of its fields, fields and counts, how many it counts by name,
+--         and of each of these: kind, number of its fields, fields, fields beyond the bound, counts;
+--       of each users: their buckets, 3 bytes each;
+--       verdict and document of each pair
+-- Returns {0 when the batch had been written before, OLD_LAYOUT, or else 1; pairs that max_bytes cost; counts that went
+--         beyond the bound}.
+local seq, before, last_totals = tonumber(ARGV[2]), tonumber(ARGV[3]), 7 + tonumber(ARGV[9])
 local problem = not_a('string', KEYS[1]) or not_a('string', KEYS[2])
 for i = 3, 6 do problem = problem or not_a('stream', KEYS[i]) end
-for i = 7, #KEYS do problem = problem or not_a('hash', KEYS[i]) end
+local fresh = {}
+for i = 8, last_totals do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind == 'none' then
+    fresh[i] = true
+    problem = problem or not_a('zset', KEYS[7])
+  elseif kind ~= 'hash' then
+    problem = problem or not_a('hash', KEYS[i])
+  end
+end
+for i = last_totals + 1, #KEYS do problem = problem or not_a('string', KEYS[i]) end
 if problem then return problem end
 
 local layout = redis.call('GET', KEYS[1])
+if layout == 'OLDER' then return {OLD, 0, 0} end
 if layout and layout ~= ARGV[1] then
   return foreign(KEYS[1], 'is not ' .. ARGV[1] .. ', the layout that this Crossfade knows')
 end
 local seen = redis.call('GET', KEYS[2])
 if seen and not tonumber(seen) then return foreign(KEYS[2], 'holds no sequence number') end
 local high = tonumber(seen or -1)
-if high >= seq then return 0 end
+if high >= seq then return {0, 0, 0} end
 -- The batch before was refused (a server that was still loading, say): this one must not overtake it.
 if high < before then return redis.error_reply('ERR the batch before this one is missing') end
 
-local fields = {FIELDS}
-for i = 7, #KEYS do
-  for n, value in ipairs(redis.call('HMGET', KEYS[i], unpack(fields))) do
-    if value and not string.match(value, '^%d+$') then
-      return foreign(KEYS[i], 'field ' .. fields[n] .. ' is no count')
+-- Reads what a totals' arguments name, and says what to add to which of its fields.
+local at, beyond = 10, 0
+local function take() at = at + 1 return ARGV[at - 1] end
+local function plan(key)
+  local adds, fields, groups = {}, {}, {}
+  for n = 1, 2 * tonumber(take()) do adds[n] = take() end
+  for n = 1, #adds, 2 do fields[#fields + 1] = adds[n] end
+  for g = 1, tonumber(take()) do
+    local group = {kind = take(), size = tonumber(take()), first = at}
+    at = at + 3 * group.size
+    groups[g] = group
+    fields[#fields + 1] = group.kind
+    for n = group.first, group.first + 2 * group.size - 1 do fields[#fields + 1] = ARGV[n] end
+  end
+  local held = {}
+  if #fields > 0 then
+    for n, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
+      if value and (#value > 15 or not string.match(value, '^%d+$')) then
+        return foreign(key, 'field ' .. fields[n] .. ' is no count')
+      end
+      held[fields[n]] = value
     end
   end
+  local places = {}
+  for _, group in ipairs(groups) do
+    local first, size = group.first, group.size
+    if not held[ARGV[first]] then
+      local taken = (places[group.kind] or 0) + tonumber(held[group.kind] or 0)
+      if taken < MAX_NAMED then places[group.kind] = (places[group.kind] or 0) + 1 else first = first + size end
+    end
+    for n = 0, size - 1 do
+      local count = ARGV[group.first + 2 * size + n]
+      if first ~= group.first then beyond = beyond + count end
+      adds[#adds + 1], adds[#adds + 2] = ARGV[first + n], count
+    end
+  end
+  for kind, n in pairs(places) do adds[#adds + 1], adds[#adds + 2] = kind, n end
+  return adds
 end
 
-local next_argument = 8
-for i = 7, #KEYS do
-  for n, field in ipairs(fields) do
-    local count = ARGV[next_argument + n - 1]
-    if count ~= '0' then redis.call('HINCRBY', KEYS[i], field, count) end
+local plans, names = {}, {}
+for i = 8, last_totals do
+  names[i] = {take(), tonumber(take())}
+  plans[i] = plan(KEYS[i])
+  if plans[i].err then return plans[i] end
+end
+
+-- From here on nothing fails.
+for i = 8, last_totals do
+  local adds = plans[i]
+  for n = 1, #adds, 2 do redis.call('HINCRBY', KEYS[i], adds[n], adds[n + 1]) end
+  redis.call('EXPIRE', KEYS[i], ARGV[5])
+  if fresh[i] and #adds > 0 then
+    local base = names[i][2] * EPOCH_RANK
+    local rank = math.min(redis.call('ZCOUNT', KEYS[7], base, base + EPOCH_RANK - 1), EPOCH_RANK - 1)
+    redis.call('ZADD', KEYS[7], base + rank, names[i][1])
+    redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -1 - tonumber(ARGV[8]))
+  end
+end
+for i = last_totals + 1, #KEYS do
+  local buckets, bits, n = take(), {}, 0
+  for place = 1, #buckets, 3 do
+    local high, middle, low = string.byte(buckets, place, place + 2)
+    bits[n + 1], bits[n + 2], bits[n + 3], bits[n + 4] = 'SET', 'u1', high * 65536 + middle * 256 + low, 1
+    n = n + 4
+    if n == 2000 or place + 3 > #buckets then
+      redis.call('BITFIELD', KEYS[i], unpack(bits, 1, n))
+      n = 0
+    end
   end
   redis.call('EXPIRE', KEYS[i], ARGV[5])
-  next_argument = next_argument + #fields
 end
-for i = next_argument, #ARGV, 2 do
+local first_pair = at
+for i = first_pair, #ARGV, 2 do
   local id = redis.call('XADD', KEYS[3], '*', 'pair', ARGV[i + 1])
   local verdict = tonumber(ARGV[i])
   if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], id, '', '') end
 end
 local trimmed = 0
-if next_argument < #ARGV then
+if first_pair < #ARGV then
   for i = 3, 6 do redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', ARGV[6]) end
   -- Some managed servers have no MEMORY; there the number of pairs is the only bound.
   local size, limit = redis.pcall('MEMORY', 'USAGE', KEYS[3]), tonumber(ARGV[7])
@@ -81,11 +167,14 @@ if next_argument < #ARGV then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not layout then redis.call('SET', KEYS[1], ARGV[1]) end
-return 1 + trimmed
-""".replace("{FIELDS}", "{" + ", ".join(f"'{field}'" for field in FIELDS) + "}")
+return {1, trimmed, beyond}
+""".replace("MAX_NAMED", str(MAX_NAMED))
+    .replace("EPOCH_RANK", str(EPOCH_RANK))
+    .replace("OLDER", str(keys.READABLE[0]))
+    .replace("{OLD,", f"{{{OLD_LAYOUT},")
 )
 
-SAVE_STATE: Final = (
+SAVE_STATE: Final = _bare(
     _COMMON
     + """
 -- KEYS: state, history. ARGV: format, revision, state, max_history, event (may be empty).
@@ -100,7 +189,7 @@ if old then
   if not ok or type(state) ~= 'table' or type(state.revision) ~= 'number' then
     return foreign(KEYS[1], 'holds no state of a rollout')
   end
-  if state.format ~= tonumber(ARGV[1]) then
+  if type(state.format) ~= 'number' or state.format < 1 or state.format > tonumber(ARGV[1]) then
     return foreign(KEYS[1], 'has a format that this Crossfade does not know')
   end
   stored = state.revision
@@ -109,5 +198,29 @@ if stored ~= revision - 1 then return stored == revision and -1 or stored end
 redis.call('SET', KEYS[1], ARGV[3])
 if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[5]) end
 return revision
+"""
+)
+
+SAVE_GUARD: Final = _bare(
+    _COMMON
+    + """
+-- KEYS: guard. ARGV: the memory, seconds to keep it.
+local problem = not_a('string', KEYS[1])
+if problem then return problem end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+)
+
+UPGRADE: Final = _bare(
+    _COMMON
+    + """
+-- KEYS: layout, stages. ARGV: the layout before, the present one, then score and name of each stage with evidence.
+local problem = not_a('string', KEYS[1]) or not_a('zset', KEYS[2])
+if problem then return problem end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end -- somebody else did it
+for i = 3, #ARGV, 2 do redis.call('ZADD', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
 """
 )
