@@ -38,13 +38,23 @@ REJECTED: Final = Family(
     ("family", "reason"),
     "Reported series turned away: over the limit, or not of a known form.",
 )
-ROLLBACK_REASONS: Final = ("breaker", "error_rate", "latency", "operator")
+ROLLBACK_REASONS: Final = ("breaker", "error_rate", "latency", "gates", "operator")
 CONTROL_COUNTERS: Final = (PAIRS, ROLLBACKS, RELOADS, REJECTED)
 
 AGREEMENT: Final = Family("agreement_ratio", ("route",), "Share of comparable pairs whose decisions match.")
 AGREEMENT_BOUND: Final = Family(
     "agreement_lower_bound", ("route",), "Lower confidence bound of the agreement, valid at any time."
 )
+KEY_COVERAGE: Final = Family(
+    "key_coverage_ratio", ("route",), "Share of the present stage's requests that carry a key, and so have a bucket."
+)
+SAMPLE_RATIO: Final = Family(
+    "sample_ratio_evidence",
+    ("route",),
+    "Natural logarithm of the evidence that the split of users is not the one asked for; above 6.9 it is not.",
+)
+REPLICAS: Final = Family("replicas", (), "Replicas that are alive, as far as this one knows, itself included.")
+LEADER: Final = Family("leader", (), "1 if this replica holds the lease, and so moves the stages.")
 WEIGHT: Final = Family("rollout_weight_percent", ("route",), "Percent of users whom the agent serves.")
 PHASE: Final = Family("rollout_phase", ("route", "phase"), "1 for the phase in which the rollout is, 0 for the others.")
 RELOAD_OK: Final = Family("config_last_reload_successful", (), "1 if the last reload of the configuration was applied.")
@@ -52,7 +62,8 @@ STORE_UP: Final = Family("store_up", (), "1 if the store answers.")
 SPOOL_BYTES: Final = Family("spool_bytes", (), "Bytes that wait on disk for the store.")
 SPOOL_FRAMES: Final = Family("spool_frames", (), "Frames that wait on disk for the store.")
 CONTROL_GAUGES: Final = (
-    AGREEMENT, AGREEMENT_BOUND, WEIGHT, PHASE, RELOAD_OK, STORE_UP, SPOOL_BYTES, SPOOL_FRAMES,
+    AGREEMENT, AGREEMENT_BOUND, KEY_COVERAGE, SAMPLE_RATIO, WEIGHT, PHASE, REPLICAS, LEADER, RELOAD_OK, STORE_UP,
+    SPOOL_BYTES, SPOOL_FRAMES,
 )  # fmt: skip
 BUILD: Final = Family("build_info", ("version", "python"), "Always 1: which build runs.")
 
@@ -133,6 +144,12 @@ class Metrics:
         self._set(AGREEMENT, (route,), ratio)
         self._set(AGREEMENT_BOUND, (route,), lower_bound)
 
+    def set_split(self, route: str, key_coverage: float | None, sample_ratio: float | None) -> None:
+        """The share of requests with a key (0 to 1), and the evidence against the split as a natural logarithm; None
+        while there is nothing to compute them from."""
+        self._set(KEY_COVERAGE, (route,), key_coverage)
+        self._set(SAMPLE_RATIO, (route,), sample_ratio)
+
     def set_rollout(self, route: str, weight_percent: float, phase: Phase) -> None:
         self._set(WEIGHT, (route,), weight_percent)
         for each in Phase:
@@ -158,6 +175,10 @@ class Metrics:
 
     def store_up(self, up: bool) -> None:
         self._set(STORE_UP, (), float(up))
+
+    def set_replicas(self, alive: int, leads: bool) -> None:
+        self._set(REPLICAS, (), alive)
+        self._set(LEADER, (), float(leads))
 
     def set_spool(self, size: int, frames: int) -> None:
         """`size` in bytes."""
