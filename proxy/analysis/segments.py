@@ -11,7 +11,6 @@ from proxy.analysis import agreement
 from proxy.model.rollouts import OTHER
 from proxy.model.words import Verdict
 
-
 _ORDER: Final = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 
 

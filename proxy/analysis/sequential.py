@@ -1,47 +1,36 @@
-"""The guard's test: is the agent worse than legacy now? One instance for failures, another for slowness.
+"""The guard's tests: is the agent worse than legacy now (`TwoArms`), or than a rate that is given (`OneArm`)? One
+instance for failures, another for slowness.
 
-Two rules run side by side. Both take counts per tick, keep a dozen floats, and are valid under constant looking.
+Both take counts by blocks of time, keep some dozens of floats, and are valid under constant looking. `TwoArms` runs two
+rules side by side, a slow one (`edetector`) that is exact, and a fast one (`cusum`) that knows legacy's history.
 
-Slow rule, an e-detector (Shin, Ramdas and Rinaldo 2022) over e-variables for two rates (Turner, Ly and Grünwald 2021).
-It is exact for any error rate that moves with time, as long as both arms share it.
-
-Fast rule, a CUSUM (Page 1954; Lorden 1971) of the agent against legacy's recent rate, that also needs attribution: the
-agent must do badly compared with what both arms do now, so a fault that both share blames nobody.
+What is not final yet is judged by `judge`: as if it was, and nothing of it stays.
 """
 
-from math import exp, log, sqrt
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-DAY: Final = 86_400.0
-HALF_LIFE: Final = 3_600.0
-"""Seconds after which legacy's past counts half."""
+from proxy.analysis import dumped
+from proxy.analysis.block import NOTHING, Block
+from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, TwoKeys, alternatives, threshold
+from proxy.analysis.edetector import EDetector
 
-MIN_HISTORY: Final = 200.0
-"""Legacy requests below which the fast rule is silent."""
+ALPHA: Final = 0.001
+"""Chance of a false alarm per day."""
 
-FULL_HISTORY: Final = 2_000.0
-"""Legacy requests below which nothing is forgotten."""
+BLAME: Final = 0.0001
+"""Chance that a fault of both arms is attributed to the agent."""
 
-PSI: Final = (1.2, 1.5, 3.0, 10.0, 100.0)
-"""Slow rule: the agent is so many times worse."""
-
-RELATIVE: Final = (1.2, 2.5)
-ABSOLUTE: Final = (0.1, 0.4, 0.95)
-"""Fast rule: the agent's rate is so many times the reference, or this."""
-
-MAX_ALTERNATIVE: Final = 0.99
-
-HEADROOM: Final = 3.0
-"""A CUSUM is capped so far above its threshold, so that it soon forgets a fault that both arms had."""
-
-_LOG_PSI: Final = tuple(log(psi) for psi in PSI)
-_MAX_GROWTH: Final = 100.0
-"""Cap of one block's growth (a logarithm) and of an R over its limit: far past firing, far from overflow."""
+TICK: Final = 0.2
 
 
 class Finding(NamedTuple):
-    """What the test says now. `score` is the stronger rule's way to firing, 0 to 1 (1 where it fired). Rates are those
-    of all requests since the start; `agent` and `legacy` how many those were."""
+    """What the test says now. `score` is the stronger rule's way to firing, 0 to 1 (1 where it fired).
+
+    The rates are those of all requests since the start; where the fast rule fired, those of the stretch that it fired
+    on. `agent` and `legacy` are how many requests that were. Against a given rate, `legacy_rate` is that rate, and
+    `legacy` 0.
+    """
 
     fired: bool
     rule: str
@@ -53,178 +42,211 @@ class Finding(NamedTuple):
 
     @property
     def reason(self) -> str:
+        against = "that are allowed" if self.rule == OneArm.RULE else f"of {self.legacy} legacy requests"
         return (
-            f"{self.agent_rate:.2%} of {self.agent} agent requests against {self.legacy_rate:.2%} of {self.legacy}"
-            f" legacy requests ({self.rule} rule)"
+            f"{self.agent_rate:.2%} of {self.agent} agent requests against {self.legacy_rate:.2%} {against}"
+            f" ({self.rule} rule)"
         )
 
 
 class TwoArms:
-    """The two rules over one kind of bad outcome. Feed it every tick; once fired, it stays fired.
+    """The agent against legacy, over one kind of bad outcome. Feed it every tick; once fired, it stays fired.
 
     `margin` is how much worse the agent may be (0 to 1), `alpha` the chance of a false alarm per `horizon` seconds,
     `blame` the chance that a fault of both arms is attributed to the agent, `tick` the usual seconds between steps.
     """
 
-    __slots__ = ("_fast", "_seen", "_slow", "_waiting", "fired", "margin")
+    __slots__ = ("_closed", "_fast", "_fired", "_slow", "_waiting", "margin")
 
     def __init__(
-        self, margin: float, *, alpha: float = 0.001, blame: float = 0.0001, tick: float = 0.2, horizon: float = DAY
+        self, margin: float, *, alpha: float = ALPHA, blame: float = BLAME, tick: float = TICK, horizon: float = DAY
     ) -> None:
         self.margin = margin
-        self.fired = ""
-        self._slow = _Slow(margin, 2 / alpha, horizon)
-        self._fast = _Fast(margin, log(5 * DAY / tick / alpha), -log(blame))
-        self._waiting = _Block()
-        self._seen = _Block()
+        self._slow = EDetector(margin, 2 / alpha, horizon)
+        self._fast = TwoKeys(margin, alpha, blame, tick)
+        self._fired: Finding | None = None
+        self._waiting = self._closed = NOTHING
+
+    def restart(self) -> None:
+        """Back to the start, but for legacy's history."""
+        self._fast.learn(self._waiting)
+        self._slow.restart()
+        self._fast.cusum.restart()
+        self._fired = None
+        self._waiting = self._closed = NOTHING
 
     def step(self, elapsed: float, agent: int, agent_bad: int, legacy: int, legacy_bad: int) -> Finding:
         """Add what arrived in the last `elapsed` seconds: requests and bad ones of each arm, of all workers together.
 
         Counts wait until both arms were seen: a block closes only then.
         """
-        added = _Block(elapsed, agent, agent_bad, legacy, legacy_bad)
-        self._seen = self._seen.plus(added)
-        block = self._waiting.plus(added)
-        if block.agent == 0 or block.legacy == 0:
-            self._waiting = block
-            return self.finding()
-        self._waiting = _Block()
-        slow, fast = self._slow.close(block), self._fast.close(block)
-        if not self.fired:
-            self.fired = "fast" if fast else "slow" if slow else ""
+        self.add(Block(elapsed, agent, agent_bad, legacy, legacy_bad))
         return self.finding()
+
+    def add(self, block: Block) -> None:
+        """As `step`, without asking what the test says."""
+        if self._waiting is not NOTHING:
+            block = self._waiting.plus(block)
+        if block.agent <= 0 or block.legacy <= 0:
+            self._waiting = block
+            return
+        before = self._closed
+        self._closed, self._waiting = before.plus(block), NOTHING
+        slow, fast = self._slow.close(block), self._fast.close(block, before)
+        if self._fired is None and (slow or fast >= 0):
+            stretch = self._closed.since(self._fast.cusum.since[fast]) if fast >= 0 else self._closed
+            self._fired = _finding(stretch, fired=True, rule="fast" if fast >= 0 else "slow", score=1.0)
+
+    def judge(self, tail: Sequence[Block]) -> Finding:
+        """What the test would say if `tail` was added; nothing of it stays. Without a bad outcome of the agent it could
+        only say less, and is not looked at."""
+        if self._fired is not None or not any(block.agent_bad for block in tail):
+            return self.finding()
+        kept = self._waiting, self._closed, self._slow.keep(), self._fast.keep()
+        for block in tail:
+            self.add(block)
+        finding = self.finding()
+        self._fired = None
+        self._waiting, self._closed, slow, fast = kept
+        self._slow.back(slow)
+        self._fast.back(fast)
+        return finding
 
     def finding(self) -> Finding:
         """What the test says now."""
-        seen, slow, fast = self._seen, self._slow.score(), self._fast.score()
-        return Finding(
-            fired=bool(self.fired),
-            rule=self.fired or ("fast" if fast > slow else "slow"),
-            score=1.0 if self.fired else max(slow, fast),
-            agent_rate=seen.agent_bad / seen.agent if seen.agent else 0.0,
-            legacy_rate=seen.legacy_bad / seen.legacy if seen.legacy else 0.0,
-            agent=seen.agent,
-            legacy=seen.legacy,
-        )
+        if self._fired is not None:
+            return self._fired
+        slow, fast = self._slow.score(), self._fast.score()
+        seen = self._closed.plus(self._waiting)
+        return _finding(seen, fired=False, rule="fast" if fast > slow else "slow", score=max(slow, fast))
+
+    @property
+    def rate(self) -> float | None:
+        """Legacy's recent rate of bad outcomes; None where too little was seen of it."""
+        return self._fast.rate if self._fast.known else None
+
+    @property
+    def reference(self) -> float | None:
+        """What the fast rule holds the agent against: legacy's rate, the margin and what is unsure about it."""
+        return self._fast.reference if self._fast.known else None
+
+    def dump(self) -> list[object]:
+        """What it knows, as plain numbers in lists, for JSON."""
+        fired = list(self._fired) if self._fired is not None else []
+        return [fired, list(self._waiting), list(self._closed), self._slow.dump(), self._fast.dump()]
+
+    def restore(self, data: object, *, history_only: bool = False) -> None:
+        """Go on from what `dump` gave. Raises ValueError on anything else; then this test is of no more use.
+
+        `history_only`: with nothing but legacy's history, where the limits were others when it was dumped.
+        """
+        fired, waiting, seen, slow, fast = dumped.items(data, 5)
+        self._fast.restore(fast, history_only=history_only)
+        if history_only:
+            return
+        self._fired, self._closed, block = _finding_of(fired), dumped.block(seen), dumped.block(waiting)
+        self._waiting = block if any(block) else NOTHING
+        self._slow.restore(slow)
 
 
-class _Block(NamedTuple):
-    """Counts of one stretch of time in which both arms were seen, or not yet."""
+class OneArm:
+    """The agent against a rate that is given: legacy's when there last was any, or an objective. The fast rule's CUSUM
+    with its first key only: whatever makes the agent bad is blamed on it.
 
-    elapsed: float = 0.0
-    agent: int = 0
-    agent_bad: int = 0
-    legacy: int = 0
-    legacy_bad: int = 0
-
-    def plus(self, other: "_Block") -> "_Block":
-        return _Block(
-            self.elapsed + other.elapsed,
-            self.agent + other.agent,
-            self.agent_bad + other.agent_bad,
-            self.legacy + other.legacy,
-            self.legacy_bad + other.legacy_bad,
-        )
-
-
-class _Slow:
-    """The e-detector. For each psi, with pi the agent's share of the block's requests and d the margin:
-
-    `R <- (R + w) * exp(f_c * log(psi) - (f_c + f_l + d * n_l) * log(1 + pi * (psi - 1)))`
-
-    w is the weight of bets that start with this block: half of all at the start, the other half spread over the
-    horizon. Fires when the mean of the R reaches the limit.
+    Feed it as `TwoArms`; what legacy does is of no account.
     """
 
-    __slots__ = ("_detectors", "_limit", "_margin", "_spread", "_weight")
+    RULE: Final = "one-arm"
 
-    def __init__(self, margin: float, limit: float, horizon: float) -> None:
-        self._margin, self._limit, self._spread = margin, limit, 0.5 / horizon
-        self._weight = 0.5
-        self._detectors = [0.0] * len(PSI)
+    __slots__ = ("_alpha", "_closed", "_cusum", "_fired", "_threshold", "_waiting", "reference")
 
-    def close(self, block: _Block) -> bool:
-        share = block.agent / (block.agent + block.legacy)
-        weight, self._weight = self._weight + block.elapsed * self._spread, 0.0
-        expected = block.agent_bad + block.legacy_bad + self._margin * block.legacy
-        for index, psi in enumerate(PSI):
-            growth = block.agent_bad * _LOG_PSI[index] - expected * log(1 + share * (psi - 1))
-            grown = (self._detectors[index] + weight) * exp(min(growth, _MAX_GROWTH))
-            self._detectors[index] = min(grown, _MAX_GROWTH * self._limit)
-        return self._mean() >= self._limit
+    def __init__(self, reference: float, *, alpha: float = ALPHA, tick: float = TICK) -> None:
+        """`reference`: the rate of bad outcomes that is normal, 0 to 1, all margins included."""
+        self.reference = max(reference, MIN_REFERENCE)
+        self._alpha = alpha
+        self._cusum = Cusum(alpha, tick)
+        self._threshold = threshold(Block(tick), alpha)
+        self._fired: Finding | None = None
+        self._waiting = self._closed = NOTHING
 
-    def score(self) -> float:
-        mean = self._mean()
-        return min(1.0, log(mean) / log(self._limit)) if mean > 1 else 0.0
+    def restart(self) -> None:
+        self._cusum.restart()
+        self._fired = None
+        self._waiting = self._closed = NOTHING
 
-    def _mean(self) -> float:
-        return sum(self._detectors) / len(self._detectors)
+    def step(self, elapsed: float, agent: int, agent_bad: int) -> Finding:
+        self.add(Block(elapsed, agent, agent_bad))
+        return self.finding()
+
+    def add(self, block: Block) -> None:
+        block = self._waiting.plus(block)
+        if block.agent <= 0:
+            self._waiting = block
+            return
+        before = self._closed
+        self._closed, self._waiting = before.plus(block), NOTHING
+        if self._cusum.idle(block):
+            return
+        self._threshold = least = threshold(block, self._alpha)
+        for index, th in enumerate(alternatives(self.reference)):
+            now = self._cusum.add(index, th, self.reference, block, before)
+            if now >= least and self._fired is None:
+                stretch = self._closed.since(self._cusum.since[index])
+                self._fired = self._say(stretch, fired=True, score=1.0)
+
+    def judge(self, tail: Sequence[Block]) -> Finding:
+        """As `TwoArms.judge`."""
+        if self._fired is not None or not any(block.agent_bad for block in tail):
+            return self.finding()
+        kept = self._threshold, self._waiting, self._closed, self._cusum.keep()
+        for block in tail:
+            self.add(block)
+        finding = self.finding()
+        self._fired = None
+        self._threshold, self._waiting, self._closed, cusum = kept
+        self._cusum.back(cusum)
+        return finding
+
+    def finding(self) -> Finding:
+        if self._fired is not None:
+            return self._fired
+        return self._say(self._closed, fired=False, score=min(1.0, max(self._cusum.sums) / self._threshold))
+
+    def dump(self) -> list[object]:
+        fired = list(self._fired) if self._fired is not None else []
+        return [self.reference, fired, list(self._waiting), list(self._closed), self._cusum.dump()]
+
+    def restore(self, data: object) -> None:
+        """Go on from what `dump` gave, its reference included. Raises ValueError on anything else; then this test is of
+        no more use."""
+        reference, fired, waiting, seen, cusum = dumped.items(data, 5)
+        self.reference = max(*dumped.numbers([reference], 1), MIN_REFERENCE)
+        self._fired, self._waiting, self._closed = _finding_of(fired), dumped.block(waiting), dumped.block(seen)
+        self._cusum.restore(cusum)
+
+    def _say(self, seen: Block, *, fired: bool, score: float) -> Finding:
+        rate = seen.agent_bad / seen.agent if seen.agent else 0.0
+        return Finding(fired, self.RULE, score, rate, self.reference, seen.agent, 0)
 
 
-class _Fast:
-    """The CUSUM with two keys. With q legacy's recent rate and `ref = q + d + 2 sqrt(q / (n + 20))`, for each
-    alternative th in (1.2 ref, 2.5 ref, 0.1, 0.4, 0.95) up to 0.99, the absolute ones only where th >= 1.2 ref:
+def _finding(seen: Block, *, fired: bool, rule: str, score: float) -> Finding:
+    return Finding(
+        fired,
+        rule,
+        score,
+        agent_rate=seen.agent_bad / seen.agent if seen.agent else 0.0,
+        legacy_rate=seen.legacy_bad / seen.legacy if seen.legacy else 0.0,
+        agent=seen.agent,
+        legacy=seen.legacy,
+    )
 
-    key 1, against the reference: `C += f_c log(th/ref) + (n_c - f_c) log((1-th)/(1-ref))`;
-    key 2, attribution, with pi the agent's share of the block's requests and `t0 = pi th + (1-pi) q`:
-    `A += f_c log(th/t0) + (n_c-f_c) log((1-th)/(1-t0)) + f_l log(q/t0) + (n_l-f_l) log((1-q)/(1-t0))`.
 
-    Both go back to 0 when C <= 0. Fires when C and A reach their thresholds together.
-    """
-
-    __slots__ = ("_attribution", "_bad", "_blame", "_cusum", "_margin", "_requests", "_threshold")
-
-    def __init__(self, margin: float, threshold: float, blame: float) -> None:
-        self._margin, self._threshold, self._blame = margin, threshold, blame
-        self._requests = self._bad = 0.0  # legacy's history, forgetting
-        self._cusum = [0.0] * (len(RELATIVE) + len(ABSOLUTE))
-        self._attribution = [0.0] * (len(RELATIVE) + len(ABSOLUTE))
-
-    def close(self, block: _Block) -> bool:
-        fired = self._requests >= MIN_HISTORY and self._judge(block)
-        self._learn(block)
-        return fired
-
-    def score(self) -> float:
-        keys = zip(self._cusum, self._attribution, strict=True)
-        return max(0.0, *(min(c / self._threshold, a / self._blame, 1.0) for c, a in keys))
-
-    def _judge(self, block: _Block) -> bool:
-        q = (self._bad + 1) / (self._requests + 20)
-        ref = q + self._margin + 2 * sqrt(q / (self._requests + 20))
-        fired = False
-        for index, th in enumerate((*(ratio * ref for ratio in RELATIVE), *ABSOLUTE)):
-            if th > MAX_ALTERNATIVE or th < RELATIVE[0] * ref * (1 - 1e-9):
-                self._cusum[index] = self._attribution[index] = 0.0
-                continue
-            fired = self._bet(index, th, ref, q, block) or fired
-        return fired
-
-    def _bet(self, index: int, th: float, ref: float, q: float, block: _Block) -> bool:
-        bad, good = block.agent_bad, block.agent - block.agent_bad
-        cusum = self._cusum[index] + bad * log(th / ref) + good * log((1 - th) / (1 - ref))
-        if cusum <= 0:
-            self._cusum[index] = self._attribution[index] = 0.0
-            return False
-        share = block.agent / (block.agent + block.legacy)
-        t0 = share * th + (1 - share) * q
-        attribution = (
-            self._attribution[index]
-            + bad * log(th / t0)
-            + good * log((1 - th) / (1 - t0))
-            + block.legacy_bad * log(q / t0)
-            + (block.legacy - block.legacy_bad) * log((1 - q) / (1 - t0))
-        )
-        self._cusum[index] = min(cusum, self._threshold + HEADROOM)
-        self._attribution[index] = attribution
-        return cusum >= self._threshold and attribution >= self._blame
-
-    def _learn(self, block: _Block) -> None:
-        """Add legacy's outcomes to its history, which forgets, but never below FULL_HISTORY requests."""
-        if self._requests > FULL_HISTORY:
-            kept = max(0.5 ** (block.elapsed / HALF_LIFE), FULL_HISTORY / self._requests)
-            self._requests *= kept
-            self._bad *= kept
-        self._requests += block.legacy
-        self._bad += block.legacy_bad
+def _finding_of(data: object) -> Finding | None:
+    """What `dump` gave for a finding; none for an empty list."""
+    if data == []:
+        return None
+    fired, rule, *rest = dumped.items(data, len(Finding._fields))
+    score, agent_rate, legacy_rate, agent, legacy = dumped.numbers(rest, 5)
+    if fired is not True or not isinstance(rule, str):
+        raise ValueError("it is no finding that fired")
+    return Finding(True, rule, score, agent_rate, legacy_rate, int(agent), int(legacy))

@@ -1,0 +1,214 @@
+"""The fast rule: CUSUMs (Page 1954; Lorden 1971) of the agent's bad outcomes against a rate that is normal.
+
+Each look at a block of e seconds may be wrong with a chance of `alpha * e / DAY`: K alternatives at the threshold
+`h = log(K * DAY / (alpha * e))`, since a CUSUM stands at h or above with a chance of at most e^-h at any one look (its
+increments read backwards are a supermartingale; Ville). So the false alarms of a day add up to alpha, whether it has
+few blocks or many, and sparse traffic does not pay for ticks in which nothing came.
+"""
+
+from math import log, sqrt
+from typing import Final
+
+from proxy.analysis import dumped
+from proxy.analysis.block import NOTHING, Block
+
+DAY: Final = 86_400.0
+
+RELATIVE: Final = (1.2, 2.5)
+ABSOLUTE: Final = (0.1, 0.2, 0.4, 0.95)
+"""Alternatives: the agent's rate is so many times the reference, or this."""
+
+COUNT: Final = len(RELATIVE) + len(ABSOLUTE)
+MAX_ALTERNATIVE: Final = 0.99
+MIN_REFERENCE: Final = 1e-4
+
+SHORTEST: Final = 1e-3
+LONGEST: Final = 10.0
+"""A block spends as if it lasted so many seconds at least and at most. Without the latter, a quiet night would leave so
+much to spend that three bad outcomes of one user sufficed in the morning."""
+
+HEADROOM: Final = 3.0
+"""A CUSUM is capped so far above its usual threshold, so that it soon forgets a fault that both arms had."""
+
+HALF_LIFE: Final = 3_600.0
+"""Seconds after which legacy's past counts half."""
+
+MIN_HISTORY: Final = 200.0
+"""Legacy requests below which its rate is not known, and the rule is silent."""
+
+FULL_HISTORY: Final = 2_000.0
+"""Legacy requests below which nothing is forgotten."""
+
+
+def threshold(block: Block, alpha: float) -> float:
+    """h of one of the looks that `block` stands for."""
+    looks = max(1, block.looks)
+    return log(COUNT * DAY / (alpha * min(max(block.elapsed / looks, SHORTEST), LONGEST)))
+
+
+def alternatives(reference: float) -> list[float]:
+    """`COUNT` rates; 0 in the place of those that are not clearly worse than the reference, or too near to 1."""
+    least = RELATIVE[0] * reference
+    rates = [*(ratio * reference for ratio in RELATIVE), *(rate if rate >= least else 0.0 for rate in ABSOLUTE)]
+    return [rate if rate <= MAX_ALTERNATIVE else 0.0 for rate in rates]
+
+
+class Cusum:
+    """One sum per alternative: `C <- max(0, C + f log(th/ref) + (n - f) log((1-th)/(1-ref)))` for f bad ones of n.
+
+    `attribution` starts and ends with each of them, and is whatever its owner adds to it. `since` is what had been seen
+    when it began.
+    """
+
+    __slots__ = ("_cap", "attribution", "since", "sums")
+
+    def __init__(self, alpha: float, tick: float) -> None:
+        self._cap = threshold(Block(tick), alpha) + HEADROOM
+        self.restart()
+
+    def restart(self) -> None:
+        self.sums = [0.0] * COUNT
+        self.attribution = [0.0] * COUNT
+        self.since = [NOTHING] * COUNT
+
+    def keep(self) -> tuple[list[float], list[float], list[Block]]:
+        """Its state, for `back`."""
+        return self.sums[:], self.attribution[:], self.since[:]
+
+    def back(self, kept: tuple[list[float], list[float], list[Block]]) -> None:
+        self.sums, self.attribution, self.since = kept
+
+    def idle(self, block: Block) -> bool:
+        """Whether `block` leaves all sums at 0, whatever the reference."""
+        return not block.agent_bad and not any(self.sums)
+
+    def add(self, index: int, th: float, reference: float, block: Block, before: Block) -> float:
+        """Add the block to one sum and return what it is now, before its cap. `before`: all that was seen before."""
+        bad, was = block.agent_bad, self.sums[index]
+        now = 0.0
+        if th and (bad or was > 0):
+            now = was + bad * log(th / reference) + (block.agent - bad) * log((1 - th) / (1 - reference))
+        if now <= 0:
+            self.sums[index] = self.attribution[index] = 0.0
+            return 0.0
+        if was <= 0:
+            self.since[index] = before
+        self.sums[index] = min(now, self._cap)
+        return now
+
+    def dump(self) -> list[object]:
+        return [self.sums[:], self.attribution[:], [list(start) for start in self.since]]
+
+    def restore(self, data: object) -> None:
+        """Go on from what `dump` gave. Raises ValueError on anything else."""
+        sums, attribution, since = dumped.items(data, 3)
+        self.sums = dumped.numbers(sums, COUNT)
+        self.attribution = dumped.numbers(attribution, COUNT, signed=True)
+        self.since = [dumped.block(start) for start in dumped.items(since, COUNT)]
+
+
+_Kept = tuple[float, float, float, tuple[list[float], list[float], list[Block]]]
+
+
+class TwoKeys:
+    """The CUSUM against legacy's recent rate, with attribution. With q legacy's rate over n requests,
+    `ref = q + d + 2 sqrt(q / n)`, d the margin and th an alternative:
+
+    key 1, against the reference: C (see `Cusum`);
+    key 2, attribution, with pi the agent's share of the block's requests and `t0 = pi th + (1-pi) q`:
+    `A += f_c log(th/t0) + (n_c-f_c) log((1-th)/(1-t0)) + f_l log(q/t0) + (n_l-f_l) log((1-q)/(1-t0))`.
+
+    By the second the agent must do badly compared with what both arms do now, so a fault that both share blames nobody.
+
+    Fires when C and A reach their thresholds together.
+    """
+
+    __slots__ = ("_alpha", "_blame", "_margin", "_threshold", "bad", "cusum", "requests")
+
+    def __init__(self, margin: float, alpha: float, blame: float, tick: float) -> None:
+        self._margin, self._alpha, self._blame = margin, alpha, -log(blame)
+        self.requests = self.bad = 0.0  # legacy's history, forgetting
+        self.cusum = Cusum(alpha, tick)
+        self._threshold = threshold(Block(tick), alpha)
+
+    def keep(self) -> _Kept:
+        """Its state, for `back`."""
+        return self.requests, self.bad, self._threshold, self.cusum.keep()
+
+    def back(self, kept: _Kept) -> None:
+        self.requests, self.bad, self._threshold, cusum = kept
+        self.cusum.back(cusum)
+
+    @property
+    def known(self) -> bool:
+        """Whether enough was seen of legacy to know its rate."""
+        return self.requests >= MIN_HISTORY
+
+    @property
+    def rate(self) -> float:
+        """Legacy's, a little towards 5 % where little was seen of it; never 0."""
+        return (self.bad + 1) / (self.requests + 20)
+
+    @property
+    def reference(self) -> float:
+        rate = self.rate
+        return rate + self._margin + 2 * sqrt(rate / (self.requests + 20))
+
+    def close(self, block: Block, before: Block) -> int:
+        """The place of the alternative that fired, the most certain one where several did; -1 where none did."""
+        fired = -1
+        if self.known and not self.cusum.idle(block):
+            fired = self._judge(block, before)
+        self.learn(block)
+        return fired
+
+    def score(self) -> float:
+        """The way to firing, 0 to 1: the key that lags behind, of the alternative that is ahead."""
+        keys = zip(self.cusum.sums, self.cusum.attribution, strict=True)
+        return max(0.0, *(min(c / self._threshold, a / self._blame, 1.0) for c, a in keys))
+
+    def learn(self, block: Block) -> None:
+        """Add legacy's outcomes to its history, which forgets, but never below FULL_HISTORY requests."""
+        if self.requests > FULL_HISTORY:
+            kept = max(0.5 ** (block.elapsed / HALF_LIFE), FULL_HISTORY / self.requests)
+            self.requests *= kept
+            self.bad *= kept
+        self.requests += block.legacy
+        self.bad += block.legacy_bad
+
+    def dump(self) -> list[object]:
+        return [self.requests, self.bad, self.cusum.dump()]
+
+    def restore(self, data: object, *, history_only: bool) -> None:
+        """Go on from what `dump` gave. Raises ValueError on anything else."""
+        requests, bad, cusum = dumped.items(data, 3)
+        self.requests, self.bad = dumped.numbers([requests, bad], 2)
+        if self.bad > self.requests:
+            raise ValueError("more of legacy's requests were bad than there were")
+        if not history_only:
+            self.cusum.restore(cusum)
+
+    def _judge(self, block: Block, before: Block) -> int:
+        rate, reference = self.rate, self.reference
+        self._threshold = least = threshold(block, self._alpha)
+        share = block.agent / (block.agent + block.legacy)
+        attribution, fired = self.cusum.attribution, -1
+        for index, th in enumerate(alternatives(reference)):
+            sum_ = self.cusum.add(index, th, reference, block, before)
+            if not sum_:
+                continue
+            attribution[index] += _blamed(block, share, th, rate)
+            if sum_ >= least and attribution[index] >= self._blame:
+                fired, least = index, sum_
+        return fired
+
+
+def _blamed(block: Block, share: float, th: float, rate: float) -> float:
+    both = share * th + (1 - share) * rate
+    bad, legacy_bad = block.agent_bad, block.legacy_bad
+    return (
+        bad * log(th / both)
+        + (block.agent - bad) * log((1 - th) / (1 - both))
+        + legacy_bad * log(rate / both)
+        + (block.legacy - legacy_bad) * log((1 - rate) / (1 - both))
+    )
