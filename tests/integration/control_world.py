@@ -183,6 +183,12 @@ class Crossfade:
             document: dict[str, Any] = await response.json()
             return document
 
+    async def pairs(self) -> list[dict[str, Any]]:
+        """The newest page of them."""
+        async with self.session.get(self.admin + "/api/v1/routes/refunds/pairs") as response:
+            pairs: list[dict[str, Any]] = (await response.json())["pairs"]
+            return pairs
+
     async def history(self) -> list[dict[str, Any]]:
         """What moved the rollout, newest first."""
         async with self.session.get(self.admin + "/api/v1/routes/refunds/history") as response:

@@ -5,13 +5,13 @@ requests, requests are counted.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from proxy.model.measures import USER_BAD_PER_MINUTE
 from tests.integration.control_world import Crossfade, Stage
-from tests.integration.traffic import Arm, Traffic, every, never, now, visit
+from tests.integration.traffic import Arm, Traffic, degraded, every, never, now, one_in_the_canary, visit
 
 SWAPPED: Final = 1.0
 """Goal: seconds from the death of an agent at 50 requests/s to the swap of the worker that notices. All others follow
@@ -22,8 +22,6 @@ USUAL: Final = 300
 """Requests before anything goes wrong: enough that legacy's usual error rate is known."""
 ONLY_SERVED: Final = ("salt: s", "salt: s\n      shadow: {percent: 0}")
 """No copies: the agent's requests are those that it serves."""
-
-Route = dict[str, Any]
 
 
 @pytest.fixture
@@ -44,10 +42,6 @@ async def in_canary(crossfade: Crossfade) -> Traffic:
     await crossfade.verb("promote")
     await crossfade.until(lambda route: route["weight"] == 50.0 and route["totals"]["legacy"]["requests"] == 0)
     return traffic
-
-
-def degraded(route: Route) -> bool:
-    return bool(route["phase"] == "degraded")
 
 
 # Rolled back
@@ -161,10 +155,3 @@ async def still_in_canary(crossfade: Crossfade) -> None:
     assert (route["phase"], route["stage"], route["weight"]) == ("progressing", "canary", 50.0), route["reason"]
     assert [event["kind"] for event in await crossfade.history()] == ["promote", "begin"]
     assert (await crossfade.ask(await one_in_the_canary(crossfade)))[1] == "agent"
-
-
-async def one_in_the_canary(crossfade: Crossfade) -> str:
-    for number in range(100):
-        if (await visit(crossfade, user := f"candidate-{number}")).arm == "agent":
-            return user
-    raise AssertionError("the agent serves nobody")

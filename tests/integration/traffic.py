@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -156,6 +156,17 @@ async def visit(system: Crossfade, user: str) -> Answer:
             return Answer(now(), response.status, response.headers.get("x-crossfade-arm", ""))
     except (aiohttp.ClientError, TimeoutError) as error:
         return Answer(now(), 0, repr(error))
+
+
+async def one_in_the_canary(crossfade: Crossfade) -> str:
+    for number in range(100):
+        if (await visit(crossfade, user := f"candidate-{number}")).arm == "agent":
+            return user
+    raise AssertionError("the agent serves nobody")
+
+
+def degraded(route: dict[str, Any]) -> bool:
+    return bool(route["phase"] == "degraded")
 
 
 def now() -> float:
