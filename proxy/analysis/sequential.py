@@ -100,7 +100,7 @@ class TwoArms:
     def judge(self, tail: Sequence[Block]) -> Finding:
         """What the test would say if `tail` was added; nothing of it stays. Without a bad outcome of the agent it could
         only say less, and is not looked at."""
-        if self._fired is not None or not any(block.agent_bad for block in tail):
+        if self._fired is not None or not (self._waiting.agent_bad or any(block.agent_bad for block in tail)):
             return self.finding()
         kept = self._waiting, self._closed, self._slow.keep(), self._fast.keep()
         for block in tail:
