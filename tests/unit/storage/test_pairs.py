@@ -7,12 +7,14 @@ from typing import Any
 import orjson
 import pytest
 from redis import asyncio as aredis
+from structlog.testing import capture_logs
 
 from proxy.model.errors import StoreFormatError, StoreUnavailableError
-from proxy.model.rollouts import ArmCount, Batch, Evidence
+from proxy.model.rollouts import ANOTHER, OTHER, ArmCount, Batch, Evidence, Users
 from proxy.storage import keys, pairs, totals
 from proxy.storage.connection import ask, connect
 from proxy.storage.pairs import PairStore
+from proxy.storage.rollouts import StateStore
 from tests.valkey import Valkey
 
 STAGE = ("v1", 1, "canary")
@@ -38,7 +40,14 @@ def batch(seq: int, *verdicts: str, route: str = "refunds", source: str = "w1", 
         ArmCount(),
         *(verdicts.count(word) for word in ("matched", "mismatched", "incomparable")),
     )
-    return Batch(route, source, seq, {STAGE: evidence}, documents, **more)
+    return Batch(route, source, seq, {STAGE: evidence}, pairs=documents, **more)
+
+
+def full(seq: int) -> Batch:
+    """A batch with something for each of the keys."""
+    evidence = Evidence(ArmCount(1), matched=1, segments={"a": (1, 0)}, decisions={("x", "x"): 1})
+    served = {(*STAGE, 5_000): (frozenset({70_000}), frozenset({7}))}
+    return Batch("refunds", "w1", seq, {STAGE: evidence}, served, (("matched", b"{}"),))
 
 
 async def stored(store: PairStore, route: str = "refunds", **query: Any) -> list[tuple[int, int]]:
@@ -90,7 +99,7 @@ async def test_a_lost_reply_costs_nothing(valkey: Valkey, tmp_path: Path) -> Non
 async def test_a_batch_does_not_overtake_one_that_was_refused(store: PairStore, redis: aredis.Redis) -> None:
     # The first is refused for its evidence; the second has none and would pass, and its mark would hide the first.
     await redis.hset(keys.totals("refunds", *STAGE), "matched", "many")
-    batches = [batch(1, "matched"), Batch("refunds", "w1", 2, {}, (("matched", b'{"seq":2,"n":0}'),))]
+    batches = [batch(1, "matched"), Batch("refunds", "w1", 2, pairs=(("matched", b'{"seq":2,"n":0}'),))]
     with pytest.raises(StoreUnavailableError, match="the batch before this one is missing"):
         await store.write(batches)
     await redis.delete(keys.totals("refunds", *STAGE))
@@ -121,7 +130,7 @@ async def test_pairs_are_bounded_in_bytes_too_and_what_that_costs_is_told(
     told: list[tuple[str, str, int]] = []
     store = PairStore(redis, lambda *what: told.append(what))
     for seq in range(1, 101):
-        large = Batch("refunds", "w1", seq, {}, (("matched", b'"%s"' % (b"x" * 50_000)),))
+        large = Batch("refunds", "w1", seq, pairs=(("matched", b'"%s"' % (b"x" * 50_000)),))
         assert await store.write([large]) == [True]
     assert await store.write([large]) == [False]
     assert {(route, reason) for route, reason, _ in told} == {("refunds", "store_bytes")}
@@ -131,9 +140,54 @@ async def test_pairs_are_bounded_in_bytes_too_and_what_that_costs_is_told(
 
 
 async def test_marks_and_totals_do_not_stay_for_ever(store: PairStore, redis: aredis.Redis) -> None:
-    await store.write([batch(1, "matched")])
+    await store.write([full(1)])
     assert 6.9 * 86_400 < await redis.ttl(keys.seen("refunds", "w1")) <= 7 * 86_400
-    assert 399 * 86_400 < await redis.ttl(keys.totals("refunds", *STAGE)) <= 400 * 86_400
+    for key in (keys.totals("refunds", *STAGE), keys.users("refunds", *STAGE, 5_000, "agent")):
+        assert 399 * 86_400 < await redis.ttl(key) <= 400 * 86_400
+
+
+async def test_names_beyond_the_bound_are_counted_as_others_and_told_once(
+    store: PairStore, redis: aredis.Redis
+) -> None:
+    def of(seq: int, *numbers: int) -> Batch:
+        segments = {f"s{n}": (2, 1) for n in numbers}
+        decisions = {(f"s{n}", f"s{n}"): 1 for n in numbers} | {(f"s{n}", "no"): 1 for n in numbers}
+        return Batch("refunds", "w1", seq, {STAGE: Evidence(segments=segments, decisions=decisions)})
+
+    with capture_logs() as logs:
+        await store.write([of(1, *range(60)), of(2, *range(40, 100)), of(3, 0, 100, 101), of(4, 100, 0)])
+    found = await totals.read(redis, "refunds", *STAGE)
+    assert len(found.segments) == 101
+    assert found.segments["s0"] == (6, 3)
+    assert found.segments["s40"] == (4, 2)
+    assert found.segments[OTHER] == (6, 3)  # of two times s100, and s101
+    assert len(found.decisions) == 102
+    assert sum(found.decisions.values()) == 2 * (60 + 60 + 3 + 2)
+    agreed = sum(count for (legacy, agent), count in found.decisions.items() if legacy == agent)
+    assert agreed == 60 + 60 + 3 + 2  # nothing that differed counts as the same
+    assert found.decisions[OTHER, ANOTHER] > 0
+    assert [(entry["event"], entry["route"]) for entry in logs] == [("names_beyond_bound", "refunds")]
+
+
+async def test_users_are_counted_once_however_often_they_are_told(store: PairStore, redis: aredis.Redis) -> None:
+    def of(seq: int, source: str, legacy: set[int], agent: set[int], weight: int = 5_000) -> Batch:
+        return Batch("refunds", source, seq, {}, {(*STAGE, weight): (frozenset(legacy), frozenset(agent))})
+
+    edges = {0, 65_535, 65_536, 99_999}
+    await store.write([of(1, "w1", edges, {3}), of(1, "w2", edges | {5}, set()), of(2, "w1", {7}, {3, 4}, 10_000)])
+    states = StateStore(redis)
+    assert await states.users("refunds", *STAGE, 5_000) == Users(5, 1)
+    assert await states.users("refunds", *STAGE, 10_000) == Users(1, 2)
+    assert await states.users("refunds", *STAGE, 25_000) == Users(0, 0)
+    bits = keys.users("refunds", *STAGE, 5_000, "legacy")
+    assert [await redis.getbit(bits, bucket) for bucket in (*sorted(edges), 5, 6)] == [1, 1, 1, 1, 1, 0]
+
+
+async def test_all_users_that_there_can_be_fit_in_one_batch(store: PairStore, redis: aredis.Redis) -> None:
+    everybody = frozenset(range(100_000))
+    await store.write([Batch("refunds", "w1", 1, {}, {(*STAGE, 0): (everybody, everybody)})])
+    assert await StateStore(redis).users("refunds", *STAGE, 0) == Users(100_000, 100_000)
+    assert await redis.strlen(keys.users("refunds", *STAGE, 0, "agent")) == 12_500
 
 
 async def test_pages_are_newest_first_and_meet_without_gap(store: PairStore) -> None:
@@ -165,7 +219,7 @@ async def test_one_verdict_among_many_is_found_directly(store: PairStore, redis:
 
 
 async def test_a_record_of_one_arm_has_no_verdict(store: PairStore) -> None:
-    await store.write([Batch("refunds", "w1", 1, {}, ((None, b'{"seq":1,"n":0}'),))])
+    await store.write([Batch("refunds", "w1", 1, pairs=((None, b'{"seq":1,"n":0}'),))])
     assert await stored(store) == [(1, 0)]
     for verdict in ("matched", "mismatched", "incomparable"):
         assert await stored(store, verdict=verdict) == []
@@ -208,7 +262,7 @@ async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> 
 @pytest.mark.parametrize(
     ("key", "put", "problem"),
     [
-        (keys.layout("refunds"), ("SET", "2"), "is not 1, the layout that this Crossfade knows"),
+        (keys.layout("refunds"), ("SET", "3"), "is not 2, the layout that this Crossfade knows"),
         (keys.layout("refunds"), ("LPUSH", "1"), "is a list and should be a string"),
         (keys.seen("refunds", "w1"), ("SET", "banana"), "holds no sequence number"),
         (keys.seen("refunds", "w1"), ("SADD", "banana"), "is a set and should be a string"),
@@ -216,6 +270,12 @@ async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> 
         (keys.verdict("refunds", "mismatched"), ("SET", "banana"), "is a string and should be a stream"),
         (keys.totals("refunds", *STAGE), ("SET", "banana"), "is a string and should be a hash"),
         (keys.totals("refunds", *STAGE), ("HSET", "matched", "1.5"), "field matched is no count"),
+        (keys.totals("refunds", *STAGE), ("HSET", "matched", "9" * 16), "field matched is no count"),
+        (keys.totals("refunds", *STAGE), ("HSET", "segments", "few"), "field segments is no count"),
+        (keys.totals("refunds", *STAGE), ("HSET", "segment:a:mismatched", "-1"), "field segment:a:mismatched is no count"),
+        (keys.totals("refunds", *STAGE), ("HSET", 'decision:["x","x"]', "x"), 'field decision:["x","x"] is no count'),
+        (keys.stages("refunds"), ("SET", "banana"), "is a string and should be a zset"),
+        (keys.users("refunds", *STAGE, 5_000, "agent"), ("SADD", "banana"), "is a set and should be a string"),
     ],
 )
 async def test_what_is_not_ours_is_refused_by_name_and_left_as_it_is(
@@ -225,7 +285,7 @@ async def test_what_is_not_ours_is_refused_by_name_and_left_as_it_is(
     await ask(redis, command, key, *values)
     before = await everything(redis)
     with pytest.raises(StoreFormatError) as caught:
-        await store.write([batch(1, "matched")])
+        await store.write([full(1)])
     assert str(caught.value) == f"{key}: {problem}"
     assert caught.value.key == key
     assert await everything(redis) == before
@@ -244,18 +304,11 @@ async def test_a_garbage_entry_is_named(store: PairStore, redis: aredis.Redis, f
 
 async def test_a_newer_layout_is_not_read(store: PairStore, redis: aredis.Redis) -> None:
     await store.write([batch(1, "matched")])
-    await redis.set(keys.layout("refunds"), "2")
-    newer = r"format: is b'2', and this Crossfade knows 1; run a newer Crossfade or use another store"
+    await redis.set(keys.layout("refunds"), "3")
+    newer = r"format: is b'3', and this Crossfade knows 2; run a newer Crossfade or use another store"
     with pytest.raises(StoreFormatError, match=newer):
         await store.pairs("refunds")
     with pytest.raises(StoreFormatError, match=newer):
-        await totals.read(redis, "refunds", *STAGE)
-
-
-@pytest.mark.parametrize("put", [{"matched": "-1"}, {"matched": "x"}, {"happy": "1"}])
-async def test_totals_that_are_not_ours_are_not_read(redis: aredis.Redis, put: dict[str, str]) -> None:
-    await redis.hset(keys.totals("refunds", *STAGE), mapping=put)  # type: ignore[arg-type]  # invariant dict
-    with pytest.raises(StoreFormatError, match="that is no count of Crossfade's"):
         await totals.read(redis, "refunds", *STAGE)
 
 
