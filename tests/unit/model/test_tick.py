@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import measures
-from proxy.model.tick import FORMAT, Tick, from_wire, to_wire
+from proxy.model.snapshot import BUCKETS
+from proxy.model.tick import FORMAT, Tick, from_wire, pack_buckets, to_wire, unpack_buckets
 
 LABELS = st.lists(st.text(max_size=6), max_size=4).map(tuple)
 NAMES = st.sampled_from([family.name for family in (*measures.COUNTERS, *measures.HISTOGRAMS, *measures.GAUGES)])
@@ -27,6 +28,7 @@ TICKS = st.builds(
     histograms=families(st.lists(st.floats(0, 1e9), min_size=1, max_size=19)),
     gauges=families(st.floats(-1e9, 1e9)),
     records=st.binary(max_size=9),
+    users=st.dictionaries(LABELS, st.binary(max_size=9), max_size=3),
 )
 
 
@@ -50,21 +52,69 @@ def test_a_family_without_labels() -> None:
     "fields",
     [
         [],
-        [FORMAT, "w1", 1, 0.0, [], [], []],
-        [FORMAT, "w1", 1, 0.0, [], [], [], b"", "one too many"],
-        [FORMAT, "w1", 1, 0.0, 5, [], [], b""],
-        [FORMAT, "w1", 1, 0.0, [["requests_total"]], [], [], b""],
-        [FORMAT, "w1", 1, 0.0, [["requests_total", [5]]], [], [], b""],
         [FORMAT, "w1", 1, 0.0, [], [], [], []],
+        [FORMAT, "w1", 1, 0.0, [], [], [], [], b"", "one too many"],
+        [FORMAT, "w1", 1, 0.0, 5, [], [], [], b""],
+        [FORMAT, "w1", 1, 0.0, [["requests_total"]], [], [], [], b""],
+        [FORMAT, "w1", 1, 0.0, [["requests_total", [5]]], [], [], [], b""],
+        [FORMAT, "w1", 1, 0.0, [], [], [], 5, b""],
+        [FORMAT, "w1", 1, 0.0, [], [], [], [], []],
+        [2, "w1", 1, 0.0, [], [], [], [], b""],
     ],
-    ids=["nothing", "too few", "too many", "families no list", "a name alone", "a row no list", "records no bytes"],
+    ids=[
+        "nothing",
+        "too few",
+        "too many",
+        "families no list",
+        "a name alone",
+        "a row no list",
+        "users no list",
+        "records no bytes",
+        "users before there were any",
+    ],
 )
 def test_a_wrong_shape_is_refused(fields: list[Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         from_wire(fields)
 
 
-def test_a_tick_of_another_format_is_refused_by_its_name() -> None:
+def test_a_tick_of_the_format_before_is_read() -> None:
     """An older Crossfade may have left it in a worker's spool."""
+    requests = ["requests_total", [["refunds", "agent", "canary", "200", 3]]]
+    outcomes = ["outcomes", [["refunds", "v1", "canary", "1", "legacy", "ok", 2]]]
+    assert from_wire([2, "w1", 1, 0.5, [requests, outcomes], [], [], b"records"]) == Tick(
+        "w1",
+        1,
+        0.5,
+        {
+            "requests_total": {("refunds", "agent", "canary", "200"): 3},
+            "outcomes": {("refunds", "v1", "canary", "1", "legacy", "ok", ""): 2},
+        },
+        records=b"records",
+    )
+
+
+@pytest.mark.parametrize("number", [1, FORMAT + 1, "w1", None])
+def test_a_tick_of_another_format_is_refused_by_its_name(number: Any) -> None:
     with pytest.raises(ValueError, match=f"not of format {FORMAT}"):
-        from_wire(["w1", 1, 0.0, [], [], [], []])
+        from_wire([number, "w1", 1, 0.0, [], [], [], [], b""])
+
+
+@given(st.frozensets(st.integers(0, BUCKETS - 1), max_size=9))
+def test_buckets_are_what_was_packed(buckets: frozenset[int]) -> None:
+    assert unpack_buckets(pack_buckets(buckets)) == buckets
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\x00\x00", "not of 3 bytes each"),
+        (b"\x00\x00\x01\x00", "not of 3 bytes each"),
+        (pack_buckets([5, BUCKETS]), "there is no bucket 100000"),
+        ("abc", "not of 3 bytes each"),
+        (None, "not of 3 bytes each"),
+    ],
+)
+def test_what_are_no_buckets_is_refused(data: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        unpack_buckets(data)

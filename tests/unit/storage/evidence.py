@@ -8,7 +8,7 @@ from proxy.storage.tally import FIELDS, from_row
 COUNTS = st.integers(0, 10**12)
 NAMES = st.one_of(
     st.sampled_from(["a", "a:matched", ":mismatched", "segment:a", "(other)", "(none)", '["x","y"]', "grün", "%d{}"]),
-    st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=8),
+    st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=8),
 )
 EVIDENCE: st.SearchStrategy[Evidence] = st.builds(
     from_row,

@@ -23,6 +23,7 @@ STAGE = ("v1", 1, "canary")
 @pytest.fixture
 async def redis(valkey: Valkey) -> AsyncIterator[aredis.Redis]:
     client = connect(valkey.url, timeout=2.0)
+    assert isinstance(client, aredis.Redis)
     yield client
     await client.aclose()
 
@@ -37,8 +38,9 @@ def batch(seq: int, *verdicts: str, route: str = "refunds", source: str = "w1", 
     documents = tuple((word, orjson.dumps({"seq": seq, "n": n})) for n, word in enumerate(verdicts))
     evidence = Evidence(
         ArmCount(requests=len(verdicts)),
-        ArmCount(),
-        *(verdicts.count(word) for word in ("matched", "mismatched", "incomparable")),
+        matched=verdicts.count("matched"),
+        mismatched=verdicts.count("mismatched"),
+        incomparable=verdicts.count("incomparable"),
     )
     return Batch(route, source, seq, {STAGE: evidence}, pairs=documents, **more)
 
@@ -272,7 +274,11 @@ async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> 
         (keys.totals("refunds", *STAGE), ("HSET", "matched", "1.5"), "field matched is no count"),
         (keys.totals("refunds", *STAGE), ("HSET", "matched", "9" * 16), "field matched is no count"),
         (keys.totals("refunds", *STAGE), ("HSET", "segments", "few"), "field segments is no count"),
-        (keys.totals("refunds", *STAGE), ("HSET", "segment:a:mismatched", "-1"), "field segment:a:mismatched is no count"),
+        (
+            keys.totals("refunds", *STAGE),
+            ("HSET", "segment:a:mismatched", "-1"),
+            "field segment:a:mismatched is no count",
+        ),
         (keys.totals("refunds", *STAGE), ("HSET", 'decision:["x","x"]', "x"), 'field decision:["x","x"] is no count'),
         (keys.stages("refunds"), ("SET", "banana"), "is a string and should be a zset"),
         (keys.users("refunds", *STAGE, 5_000, "agent"), ("SADD", "banana"), "is a set and should be a string"),

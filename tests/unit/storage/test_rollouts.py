@@ -6,11 +6,13 @@ from typing import Any
 import orjson
 import pytest
 from redis import asyncio as aredis
+from structlog.testing import capture_logs
 
-from proxy.model.errors import ConflictError, StoreFormatError
+from proxy.model.errors import ConflictError, StoreFormatError, StoreUnavailableError
 from proxy.model.rollouts import ArmCount, Batch, Event, Evidence, RolloutState
 from proxy.model.words import Phase
-from proxy.storage import keys, rollouts
+from proxy.rollout import codec
+from proxy.storage import keys, pairs, rollouts
 from proxy.storage.connection import connect
 from proxy.storage.pairs import PairStore
 from proxy.storage.rollouts import StateStore
@@ -115,7 +117,8 @@ async def test_the_history_is_capped(store: StateStore, redis: aredis.Redis, mon
         (b"[]", "holds no state of a rollout"),
         (b'{"format": 1}', "holds no state of a rollout"),
         (b'{"format": 1, "revision": "0"}', "holds no state of a rollout"),
-        (b'{"format": 2, "revision": 0}', "has a format that this Crossfade does not know"),
+        (b'{"format": %d, "revision": 0}' % (codec.FORMAT + 1), "has a format that this Crossfade does not know"),
+        (b'{"format": 0, "revision": 0}', "has a format that this Crossfade does not know"),
         (b'{"revision": 0}', "has a format that this Crossfade does not know"),
     ],
 )
@@ -152,10 +155,18 @@ async def test_what_is_no_event_is_named(store: StateStore, redis: aredis.Redis,
         await store.history("refunds")
 
 
+async def test_a_state_of_an_older_format_is_replaced(store: StateStore, redis: aredis.Redis) -> None:
+    await store.save(FIRST, None)
+    older = orjson.loads(await redis.get(keys.state("refunds")) or b"") | {"format": 1}
+    await redis.set(keys.state("refunds"), orjson.dumps(older))
+    await store.save(SECOND, None)
+    assert await store.load("refunds") == SECOND
+
+
 async def test_an_operator_can_read_the_state(store: StateStore, redis: aredis.Redis) -> None:
     await store.save(FIRST, None)
     found: dict[str, Any] = orjson.loads(await redis.get(keys.state("refunds")) or b"")
-    assert (found["format"], found["revision"], found["phase"]) == (1, 1, "progressing")
+    assert (found["format"], found["revision"], found["phase"]) == (codec.FORMAT, 1, "progressing")
 
 
 async def test_evidence_is_what_the_batches_added(store: StateStore, redis: aredis.Redis) -> None:
@@ -165,3 +176,105 @@ async def test_evidence_is_what_the_batches_added(store: StateStore, redis: ared
         ArmCount(20, 2, 4), ArmCount(10, 6, 2), 6, 2, 2
     )
     assert await store.evidence("refunds", "v1", 2, "shadow") == Evidence()
+
+
+async def test_many_states_are_loaded_at_once_and_a_bad_one_costs_no_other(
+    store: StateStore, redis: aredis.Redis
+) -> None:
+    await store.save(FIRST, None)
+    await store.save(replace(FIRST, route="claims"), None)
+    await redis.set(keys.state("garbage"), "banana")
+    await redis.sadd(keys.state("set"), "banana")
+    claims, garbage, nothing, wrong_type, refunds = await store.load_all(
+        ["claims", "garbage", "nothing", "set", "refunds"]
+    )
+    assert (claims, nothing, refunds) == (replace(FIRST, route="claims"), None, FIRST)
+    assert isinstance(garbage, StoreFormatError)
+    assert garbage.key == keys.state("garbage")
+    assert isinstance(wrong_type, StoreFormatError)
+    assert wrong_type.key == keys.state("set")
+    assert await store.load_all([]) == []
+
+
+async def test_a_store_that_is_away_has_no_states(store: StateStore, valkey: Valkey) -> None:
+    valkey.kill()
+    with pytest.raises(StoreUnavailableError):
+        await store.load_all(["refunds", "claims"])
+
+
+async def test_the_guards_memory_comes_back_and_does_not_stay_for_ever(store: StateStore, redis: aredis.Redis) -> None:
+    assert await store.load_guard("refunds") is None
+    for memory in (b"\x00\xff first", b"second"):
+        await store.save_guard("refunds", memory)
+        assert await store.load_guard("refunds") == memory
+    assert 86_000 < await redis.ttl(keys.guard("refunds")) <= 86_400
+
+
+async def test_a_guards_memory_that_is_too_large_is_not_kept_and_told_once(store: StateStore) -> None:
+    await store.save_guard("refunds", b"small")
+    with capture_logs() as logs:
+        for _ in range(2):
+            await store.save_guard("refunds", b"x" * (rollouts.MAX_GUARD_BYTES + 1))
+    assert await store.load_guard("refunds") == b"small"
+    assert [(entry["event"], entry["route"]) for entry in logs] == [("guard_not_kept", "refunds")]
+
+
+async def test_a_guards_place_that_is_taken_is_left_as_it_is(store: StateStore, redis: aredis.Redis) -> None:
+    await redis.sadd(keys.guard("refunds"), "banana")
+    with pytest.raises(StoreFormatError, match="guard: is a set and should be a string"):
+        await store.save_guard("refunds", b"memory")
+    with pytest.raises(StoreFormatError, match="guard: holds another type of value"):
+        await store.load_guard("refunds")
+    assert await redis.smembers(keys.guard("refunds")) == {b"banana"}
+
+
+async def with_evidence(redis: aredis.Redis, *stages: tuple[str, int, str]) -> None:
+    writer = PairStore(redis)
+    for seq, stage in enumerate(stages, 1):
+        await writer.write([Batch("refunds", "w1", seq, {stage: Evidence(ArmCount(1))})])
+
+
+async def test_stages_with_evidence_are_listed_newest_first(store: StateStore, redis: aredis.Redis) -> None:
+    assert await store.stages("refunds") == []
+    old, new, again = ("v1:a", 1, "shadow"), ("v1:a", 1, "canary"), ("v2", 2, "shadow")
+    await with_evidence(redis, old, new, old, again, old, again)
+    assert await store.stages("refunds") == [again, new, old]
+    assert await store.stages("refunds", limit=2) == [again, new]
+    assert await store.evidence("refunds", *old) == Evidence(ArmCount(3))
+
+
+async def test_a_late_stage_of_an_earlier_epoch_stays_behind(store: StateStore, redis: aredis.Redis) -> None:
+    await with_evidence(redis, ("v2", 10, "shadow"), ("v1", 9, "canary"), ("v1", 9, "shadow"))
+    assert await store.stages("refunds") == [("v2", 10, "shadow"), ("v1", 9, "shadow"), ("v1", 9, "canary")]
+
+
+async def test_a_stage_whose_evidence_is_gone_is_not_listed(store: StateStore, redis: aredis.Redis) -> None:
+    await with_evidence(redis, ("v1", 1, "shadow"), ("v1", 1, "canary"))
+    await redis.delete(keys.totals("refunds", "v1", 1, "shadow"))
+    assert await store.stages("refunds") == [("v1", 1, "canary")]
+
+
+async def test_the_list_of_stages_is_bounded(
+    store: StateStore, redis: aredis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "MAX_STAGES", 3)
+    await with_evidence(redis, *(("v1", epoch, "shadow") for epoch in range(1, 6)))
+    assert await redis.zcard(keys.stages("refunds")) == 3
+    assert await store.stages("refunds") == [("v1", epoch, "shadow") for epoch in (5, 4, 3)]
+
+
+async def test_a_member_that_is_no_stage_is_named(store: StateStore, redis: aredis.Redis) -> None:
+    await redis.zadd(keys.stages("refunds"), {"banana": 1})
+    with pytest.raises(StoreFormatError, match=r"stages: member b'banana' is no stage"):
+        await store.stages("refunds")
+
+
+async def test_users_of_another_type_or_layout_are_not_read(store: StateStore, redis: aredis.Redis) -> None:
+    stage = ("refunds", "v1", 1, "shadow", 0)
+    await redis.sadd(keys.users(*stage, "agent"), "banana")
+    with pytest.raises(StoreFormatError, match="holds another type of value"):
+        await store.users(*stage)
+    await redis.delete(keys.users(*stage, "agent"))
+    await redis.set(keys.layout("refunds"), "3")
+    with pytest.raises(StoreFormatError, match="this Crossfade knows 2"):
+        await store.users(*stage)

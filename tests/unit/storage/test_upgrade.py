@@ -1,4 +1,4 @@
-"""What an older Crossfade wrote: it is read as it is, brought to the present layout by the first write, and added to."""
+"""What an older Crossfade wrote: read as it is, brought to the present layout by the first write, and added to."""
 
 from collections.abc import AsyncIterator
 
