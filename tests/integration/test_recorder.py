@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgpack
 import orjson
 import pytest
-from redis import asyncio as aredis
 from structlog.testing import capture_logs
 
 from proxy.config.rollout_schema import Rollout
@@ -16,10 +16,10 @@ from proxy.control.batching import route_rules
 from proxy.control.recorder import Recorder
 from proxy.model.measures import OUTCOMES
 from proxy.model.records import Outcome, Record
-from proxy.model.rollouts import ArmCount, Evidence
-from proxy.model.tick import Labels, Tick
+from proxy.model.rollouts import ArmCount, Evidence, Users
+from proxy.model.tick import Labels, Tick, pack_buckets
 from proxy.storage import keys
-from proxy.storage.connection import ask, connect
+from proxy.storage.connection import Client, ask, connect
 from proxy.storage.pairs import PairStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
@@ -37,7 +37,7 @@ STAGE = ("v1", 1, "canary")
 class Desk:
     """A recorder at work, and what the store holds of it."""
 
-    def __init__(self, recorder: Recorder, redis: aredis.Redis, spool: Spool, metrics: Metrics) -> None:
+    def __init__(self, recorder: Recorder, redis: Client, spool: Spool, metrics: Metrics) -> None:
         self.recorder, self.spool, self.metrics = recorder, spool, metrics
         self.redis = redis
         self.pair_store, self.states = PairStore(redis), StateStore(redis)
@@ -49,6 +49,9 @@ class Desk:
 
     async def evidence(self, route: str = "refunds") -> Evidence:
         return await self.states.evidence(route, *STAGE)
+
+    async def users(self) -> Users:
+        return await self.states.users("refunds", *STAGE, 5_000)
 
     def counted(self, family: str, *labels: str) -> float:
         return self.metrics._counters[family].get(labels, 0)
@@ -99,20 +102,30 @@ def record(request_id: str, *, route: str = "refunds", agent: str | None = "yes"
     )  # fmt: skip
 
 
-def tick(seq: int, *records: Record, source: str = "w1", route: str = "refunds", ok: int = 0, failed: int = 0) -> Tick:
-    """`ok` outcomes of legacy, `failed` ones of the agent."""
-    outcomes = {
-        (route, "v1", "canary", "1", "legacy", "ok"): ok,
-        (route, "v1", "canary", "1", "agent", "failed"): failed,
-    }
+def tick(seq: int, *records: Record, source: str = "w1", ok: int = 0, failed: int = 0, served: int = 0) -> Tick:
+    """`ok` outcomes of legacy, `failed` ones of the agent; `served` users of the agent, other ones in each tick."""
+    at = ("refunds", "v1", "canary", "1")
+    outcomes = {(*at, "legacy", "ok", str(seq)): ok, (*at, "agent", "failed", str(seq)): failed}
     counts: dict[Labels, int] = {labels: count for labels, count in outcomes.items() if count}
-    return Tick(source, seq, 1e9, {OUTCOMES.name: counts} if counts else {}, records=pack(*records))
+    users: dict[Labels, bytes] = {(*at, "5000", "agent"): pack_buckets(100 * seq + n for n in range(served))}
+    return Tick(
+        source,
+        seq,
+        1e9,
+        {OUTCOMES.name: counts} if counts else {},
+        records=pack(*records),
+        users=users if served else {},
+    )
 
 
 async def test_a_tick_is_pairs_and_evidence_when_submit_returns(desk: Desk) -> None:
-    await desk.recorder.submit(tick(1, record("a"), record("b", agent="no"), record("c", agent=None), ok=3, failed=1))
+    await desk.recorder.submit(
+        tick(1, record("a"), record("b", agent="no"), record("c", agent=None), ok=3, failed=1, served=2)
+    )
     assert await desk.ids() == ["a", "b", "c"]
-    assert await desk.evidence() == Evidence(ArmCount(3), ArmCount(1, 1), matched=1, mismatched=1)
+    decisions = {("yes", "yes"): 1, ("yes", "no"): 1}
+    assert await desk.evidence() == Evidence(ArmCount(3), ArmCount(1, 1), matched=1, mismatched=1, decisions=decisions)
+    assert await desk.users() == Users(0, 2)
     assert desk.counted(PAIRS.name, "refunds", "matched") == 1
     assert desk.counted(PAIRS.name, "refunds", "mismatched") == 1
     (newest, *_), _ = await desk.pair_store.pairs("refunds", verdict="mismatched")
@@ -194,7 +207,7 @@ async def test_what_the_bound_drops_is_counted_and_its_evidence_is_not_lost(valk
     spool = Spool(tmp_path / "spool", limit_bytes=6_000)
     async with at_work(valkey.url, spool) as desk:
         for seq in range(1, 21):
-            await desk.recorder.submit(tick(seq, record(str(seq)), record(f"{seq}b", agent="no"), ok=2))
+            await desk.recorder.submit(tick(seq, record(str(seq)), record(f"{seq}b", agent="no"), ok=2, served=3))
         assert 0 < spool.frames < 20
         kept = [name for seq in range(1, spool.frames + 1) for name in (str(seq), f"{seq}b")]
         assert desk.counted("pairs_dropped_total", "refunds", "spool_full") == 40 - len(kept)
@@ -202,8 +215,11 @@ async def test_what_the_bound_drops_is_counted_and_its_evidence_is_not_lost(valk
         await desk.until_drained()
         assert await desk.ids() == kept
         await desk.recorder.submit(tick(21, ok=2))
-        evidence = await desk.evidence()
-        assert evidence == Evidence(ArmCount(42), ArmCount(), matched=20, mismatched=20)
+        decisions = {("yes", "yes"): 20, ("yes", "no"): 20}
+        assert await desk.evidence() == Evidence(
+            ArmCount(42), ArmCount(), matched=20, mismatched=20, decisions=decisions
+        )
+        assert await desk.users() == Users(0, 60)
 
 
 async def test_an_unusable_disk_and_no_store_drop_pairs_but_no_evidence(valkey: Valkey, tmp_path: Path) -> None:
@@ -219,12 +235,12 @@ async def test_an_unusable_disk_and_no_store_drop_pairs_but_no_evidence(valkey: 
 
 
 async def test_garbage_in_one_routes_keys_costs_that_route_alone(desk: Desk) -> None:
-    await desk.redis.set(keys.pairs("refunds"), "banana")
+    await ask(desk.redis, "SET", keys.pairs("refunds"), "banana")
     with capture_logs() as logs:
         for seq in (1, 2):
             await desk.recorder.submit(tick(seq, record("a"), record(f"b{seq}", route="claims")))
     assert await desk.ids("claims") == ["b1", "b2"]
-    assert await desk.redis.get(keys.pairs("refunds")) == b"banana"
+    assert await ask(desk.redis, "GET", keys.pairs("refunds")) == b"banana"
     assert desk.counted("pairs_dropped_total", "refunds", "store_format") == 2
     assert desk.counted(PAIRS.name, "refunds", "matched") == 0
     assert [(entry["event"], entry["route"]) for entry in logs] == [("store_format", "refunds")]
@@ -239,6 +255,19 @@ async def test_a_broken_frame_on_disk_holds_nothing_up(valkey: Valkey, tmp_path:
             await desk.until_drained()
             assert await desk.ids() == ["1"]
     assert "spool_frame_unreadable" in [entry["event"] for entry in logs]
+
+
+async def test_what_the_version_before_left_on_disk_arrives(valkey: Valkey, tmp_path: Path) -> None:
+    document = orjson.dumps({"request_id": "old"})
+    counts = [3, 0, 0, 1, 1, 0, 1, 0, 0]
+    batch = ["refunds", "w0", 7, 1_000, [["v1", 1, "canary", *counts]], [["matched", document]]]
+    spool = Spool(tmp_path / "spool")
+    spool.append(msgpack.packb([1, [batch]]))
+    async with at_work(valkey.url, spool) as desk:
+        await desk.recorder.submit(tick(1, record("new"), ok=1))
+        await desk.until_drained()
+        assert await desk.ids() == ["old", "new"]
+        assert await desk.evidence() == Evidence(ArmCount(4), ArmCount(1, 1), matched=2, decisions={("yes", "yes"): 1})
 
 
 async def test_a_frozen_store_holds_up_nobody_for_long(desk: Desk, valkey: Valkey) -> None:
@@ -264,7 +293,7 @@ async def test_killed_and_restarted_under_load_it_loses_and_doubles_nothing(
             nonlocal done
             for seq in range(1, ticks + 1):
                 names = [f"{source}-{seq}-{n}" for n in range(5)]
-                await desk.recorder.submit(tick(seq, *map(record, names), source=source, ok=5, failed=1))
+                await desk.recorder.submit(tick(seq, *map(record, names), source=source, ok=5, failed=1, served=2))
                 done += 1
 
         async with AsyncExitStack() as stack:
@@ -287,9 +316,12 @@ async def test_killed_and_restarted_under_load_it_loses_and_doubles_nothing(
             mine = [name for name in found if name.startswith(f"{source}-")]
             assert mine == [f"{source}-{seq}-{n}" for seq in range(1, ticks + 1) for n in range(5)]
         assert len(found) == len(set(found)) == 5 * ticks * len(sources)
-        evidence = await desk.evidence()
         requests = 5 * ticks * len(sources)
-        assert evidence == Evidence(
-            ArmCount(requests + 3), ArmCount(ticks * len(sources), ticks * len(sources)), matched=requests
+        assert await desk.evidence() == Evidence(
+            ArmCount(requests + 3),
+            ArmCount(ticks * len(sources), ticks * len(sources)),
+            matched=requests,
+            decisions={("yes", "yes"): requests},
         )
+        assert await desk.users() == Users(0, 2 * ticks)
         assert desk.counted(PAIRS.name, "refunds", "matched") == requests

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import orjson
@@ -9,11 +8,11 @@ from structlog.testing import capture_logs
 
 from proxy.config.rollout_schema import Rollout
 from proxy.control import batching
-from proxy.control.batching import make_batches, route_rules
-from proxy.model.measures import OUTCOMES
+from proxy.control.batching import RouteRules, make_batches, route_rules
+from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import Outcome, Record
 from proxy.model.rollouts import ArmCount, Batch, Evidence
-from proxy.model.tick import Labels, Tick
+from proxy.model.tick import Labels, Tick, pack_buckets
 from tests.packing import pack
 
 ROLLOUT = Rollout.model_validate(
@@ -32,14 +31,19 @@ def record(request_id: str, *, route: str = "refunds", stage: str = "canary", ag
     )  # fmt: skip
 
 
-def tick(*records: Any, outcomes: dict[Labels, int] | None = None) -> Tick:
-    return Tick("w1", 5, 1e9, {OUTCOMES.name: outcomes} if outcomes else {}, records=pack(*records))
+def outcome(arm: str, result: str, slot: str = "", *, of: tuple[str, ...] = ("refunds", "v1", "canary", "1")) -> Labels:
+    return (*of, arm, result, slot)
 
 
-async def made(tick: Tick) -> tuple[dict[str, Batch], list[tuple[str, str, int]]]:
+def tick(*records: Any, outcomes: dict[Labels, int] | None = None, users: dict[Labels, bytes] | None = None) -> Tick:
+    counters = {OUTCOMES.name: outcomes} if outcomes else {}
+    return Tick("w1", 5, 1e9, counters, records=pack(*records), users=users or {})
+
+
+async def made(tick: Tick, rules: dict[str, RouteRules] = RULES) -> tuple[dict[str, Batch], list[tuple[str, str, int]]]:
     """The batches by route, and what was told to be dropped."""
     dropped: list[tuple[str, str, int]] = []
-    batches = await make_batches(tick, RULES, lambda *told: dropped.append(told))
+    batches = await make_batches(tick, rules, lambda *told: dropped.append(told))
     by_route = {batch.route: batch for batch in batches}
     assert len(by_route) == len(batches)
     return by_route, dropped
@@ -58,14 +62,16 @@ async def test_records_become_pairs_and_their_verdicts_evidence() -> None:
     batch = batches["refunds"]
     assert (batch.source, batch.seq, batch.max_pairs) == ("w1", 5, 300)
     assert ids(batch.pairs) == [("matched", "a"), ("mismatched", "b"), (None, "c"), ("matched", "d")]
-    assert batch.evidence == {("v1", 1, "canary"): Evidence(matched=2, mismatched=1)}
+    decisions = {("yes", "yes"): 2, ("yes", "no"): 1}
+    assert batch.evidence == {("v1", 1, "canary"): Evidence(matched=2, mismatched=1, decisions=decisions)}
     assert dropped == []
 
 
 async def test_outcomes_become_evidence_and_failed_ones_are_requests_too() -> None:
-    results = product(("legacy", "agent"), ("ok", "failed", "slow"))
-    outcomes: dict[Labels, int] = {
-        ("refunds", "v1", "canary", "1", arm, result): 10**power for power, (arm, result) in enumerate(results)
+    ended = (Result.OK, Result.FAILED, Result.SLOW)
+    outcomes = {
+        outcome(arm, result, "77"): 10**power
+        for power, (arm, result) in enumerate((arm, result) for arm in ("legacy", "agent") for result in ended)
     }
     batches, _ = await made(tick(outcomes=outcomes))
     assert batches["refunds"].evidence == {
@@ -73,25 +79,141 @@ async def test_outcomes_become_evidence_and_failed_ones_are_requests_too() -> No
     }
 
 
-async def test_routes_stages_and_epochs_are_kept_apart() -> None:
-    outcomes: dict[Labels, int] = {
-        ("refunds", "v1", "canary", "1", "legacy", "ok"): 1,
-        ("refunds", "v1", "canary", "2", "legacy", "ok"): 2,
-        ("refunds", "v2", "shadow", "1", "legacy", "ok"): 4,
-        ("claims", "v1", "canary", "1", "legacy", "ok"): 8,
+async def test_the_slots_of_a_tick_are_added_up() -> None:
+    outcomes = {outcome("agent", "ok", str(slot)): 10**place for place, slot in enumerate((76, 77, 78))}
+    batches, _ = await made(tick(outcomes=outcomes))
+    assert batches["refunds"].evidence == {("v1", 1, "canary"): Evidence(agent=ArmCount(111))}
+
+
+async def test_a_fallback_is_no_control_and_who_was_drawn_is_counted_apart() -> None:
+    outcomes = {
+        outcome("legacy", Result.DRAWN): 90,
+        outcome("legacy", Result.NO_KEY): 7,
+        outcome("legacy", Result.FALLBACK): 2,
+        outcome("agent", Result.DRAWN): 10,
+        outcome("agent", Result.ESCALATED): 3,
     }
+    batches, _ = await made(tick(outcomes=outcomes))
+    assert batches["refunds"].evidence == {
+        ("v1", 1, "canary"): Evidence(escalated=3, drawn=100, no_key=7, served=10, fallbacks=2)
+    }
+
+
+async def test_what_has_not_ended_or_is_withdrawn_is_no_evidence() -> None:
+    outcomes = {
+        outcome(arm, result, "77"): 5 for arm in ("legacy", "agent") for result in (Result.ARRIVED, Result.WITHDRAWN)
+    }
+    with capture_logs() as logs:
+        assert await made(tick(outcomes=outcomes)) == ({}, [])
+    assert logs == []
+
+
+async def test_a_tick_of_an_older_crossfade_counts() -> None:
+    batches, _ = await made(tick(outcomes={outcome("agent", "failed", ""): 2}))
+    assert batches["refunds"].evidence == {("v1", 1, "canary"): Evidence(agent=ArmCount(2, 2))}
+
+
+async def test_users_are_told_by_stage_weight_and_arm() -> None:
+    def at(weight: str, arm: str, route: str = "refunds") -> Labels:
+        return (route, "v1", "canary", "1", weight, arm)
+
+    users = {
+        at("5000", "agent"): pack_buckets([7, 99_999]),
+        at("5000", "legacy"): pack_buckets([70_000]),
+        at("10000", "agent"): pack_buckets([9]),
+        at("0", "agent"): b"",
+        at("5000", "agent", "claims"): pack_buckets([1]),
+        at("5000", "agent", "gone"): pack_buckets([1]),
+    }
+    batches, dropped = await made(tick(users=users))
+    assert batches["refunds"].users == {
+        ("v1", 1, "canary", 5_000): (frozenset({70_000}), frozenset({7, 99_999})),
+        ("v1", 1, "canary", 10_000): (frozenset(), frozenset({9})),
+    }
+    assert batches["claims"].users == {("v1", 1, "canary", 5_000): (frozenset(), frozenset({1}))}
+    assert (set(batches), dropped) == ({"refunds", "claims"}, [])
+
+
+async def test_users_that_cannot_be_read_are_told_and_left_out() -> None:
+    good = ("refunds", "v1", "canary", "1", "5000", "agent")
+    users: dict[Labels, Any] = {
+        good: pack_buckets([7]),
+        good[:-1]: pack_buckets([7]),
+        (*good[:3], "one", *good[4:]): pack_buckets([7]),
+        (*good[:4], "100001", "agent"): pack_buckets([7]),
+        (*good[:5], "both"): pack_buckets([7]),
+        (*good[:4], "6000", "agent"): b"\x00\x00",
+        (*good[:4], "7000", "agent"): pack_buckets([100_000]),
+    }
+    with capture_logs() as logs:
+        batches, _ = await made(tick(users=users))
+    assert batches["refunds"].users == {("v1", 1, "canary", 5_000): (frozenset(), frozenset({7}))}
+    assert [entry["event"] for entry in logs] == ["users_malformed"] * 6
+
+
+GATED = Rollout.model_validate(
+    {
+        "agent": "a",
+        "version": "v1",
+        "salt": "s",
+        "compare": {"decision": "$.d"},
+        "gates": {"segments": {"by": "$.type"}, "direction": {"yes": ["yes"]}},
+    }
+)
+
+
+async def test_pairs_are_counted_by_segment_and_direction() -> None:
+    card, cash = (b'{"type": "%s"}' % kind for kind in (b"card", b"cash"))
+    records = [
+        record("a")._replace(body=card),
+        record("b", agent="no")._replace(body=card),
+        record("c", agent="no")._replace(body=cash),
+        record("d")._replace(body=None),
+        record("e", agent=None)._replace(body=card),
+        record("f", agent="yes")._replace(body=card, agent=Outcome(500, 0.1)),
+    ]
+    batches, _ = await made(tick(*records), {"refunds": route_rules(GATED)})
+    assert batches["refunds"].evidence == {
+        ("v1", 1, "canary"): Evidence(
+            matched=2,
+            mismatched=2,
+            incomparable=1,
+            agent_no=2,
+            segments={"card": (1, 1), "cash": (0, 1), "(none)": (1, 0)},
+            decisions={("yes", "yes"): 2, ("yes", "no"): 2},
+        )
+    }
+
+
+async def test_names_in_one_tick_are_bounded() -> None:
+    records = [record(str(n))._replace(body=b'{"type": "t%d"}' % n) for n in range(150)]
+    batches, _ = await made(tick(*records), {"refunds": route_rules(GATED)})
+    (evidence,) = batches["refunds"].evidence.values()
+    assert len(evidence.segments) == 101
+    assert evidence.segments["(other)"] == (50, 0)
+    assert evidence.matched == 150
+
+
+async def test_routes_stages_and_epochs_are_kept_apart() -> None:
+    outcomes = {
+        outcome("legacy", "ok", of=("refunds", "v1", "canary", "1")): 1,
+        outcome("legacy", "ok", of=("refunds", "v1", "canary", "2")): 2,
+        outcome("legacy", "ok", of=("refunds", "v2", "shadow", "1")): 4,
+        outcome("legacy", "ok", of=("claims", "v1", "canary", "1")): 8,
+    }
+    decisions = {("yes", "yes"): 1}
     batches, _ = await made(tick(record("a", stage="shadow"), record("b", route="claims"), outcomes=outcomes))
     assert batches["refunds"].evidence == {
         ("v1", 1, "canary"): Evidence(ArmCount(1)),
         ("v1", 2, "canary"): Evidence(ArmCount(2)),
         ("v2", 1, "shadow"): Evidence(ArmCount(4)),
-        ("v1", 1, "shadow"): Evidence(matched=1),
+        ("v1", 1, "shadow"): Evidence(matched=1, decisions=decisions),
     }
-    assert batches["claims"].evidence == {("v1", 1, "canary"): Evidence(ArmCount(8), matched=1)}
+    assert batches["claims"].evidence == {("v1", 1, "canary"): Evidence(ArmCount(8), matched=1, decisions=decisions)}
 
 
 async def test_what_is_of_no_known_route_is_left_out_and_its_records_counted() -> None:
-    outcomes: dict[Labels, int] = {("gone", "v1", "canary", "1", "legacy", "ok"): 1}
+    outcomes = {outcome("legacy", "ok", of=("gone", "v1", "canary", "1")): 1}
     batches, dropped = await made(tick(record("a", route="gone"), record("b"), outcomes=outcomes))
     assert set(batches) == {"refunds"}
     assert dropped == [("gone", "no_route", 1)]
@@ -100,17 +222,19 @@ async def test_what_is_of_no_known_route_is_left_out_and_its_records_counted() -
 async def test_what_cannot_be_read_is_counted_and_costs_nothing_else() -> None:
     wrong_time = record("x")._replace(at="yesterday")  # type: ignore[arg-type]  # on purpose
     outcomes: dict[Labels, int] = {
-        ("refunds", "v1", "canary", "one", "legacy", "ok"): 1,
-        ("refunds", "v1", "canary", "1", "both", "ok"): 1,
-        ("refunds", "v1", "canary", "1", "agent", "happy"): 1,
+        outcome("legacy", "ok", of=("refunds", "v1", "canary", "one")): 1,
+        outcome("both", "ok"): 1,
+        outcome("agent", "happy"): 1,
+        outcome("agent", "no_key"): 1,
+        outcome("agent", "ok", "soon"): 1,
         ("refunds",): 1,
     }
     with capture_logs() as logs:
         batches, dropped = await made(tick(record("a"), None, [1, 2], {}, wrong_time, record("b"), outcomes=outcomes))
     assert ids(batches["refunds"].pairs) == [("matched", "a"), ("matched", "b")]
-    assert batches["refunds"].evidence == {("v1", 1, "canary"): Evidence(matched=2)}
+    assert batches["refunds"].evidence == {("v1", 1, "canary"): Evidence(matched=2, decisions={("yes", "yes"): 2})}
     assert dropped == [("", "malformed", 1)] * 3 + [("refunds", "malformed", 1)]
-    assert [entry["event"] for entry in logs] == ["outcomes_malformed"] * 4 + ["record_malformed"] * 4
+    assert [entry["event"] for entry in logs] == ["outcomes_malformed"] * 6 + ["record_malformed"] * 4
 
 
 async def test_records_that_end_within_one_cost_only_that_one() -> None:

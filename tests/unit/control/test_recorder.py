@@ -30,7 +30,7 @@ class ScriptedWriter:
 
 
 def tick(seq: int) -> Tick:
-    return Tick("w1", seq, 1e9, {OUTCOMES.name: {("refunds", "v1", "canary", "1", "legacy", "ok"): seq}})
+    return Tick("w1", seq, 1e9, {OUTCOMES.name: {("refunds", "v1", "canary", "1", "legacy", "ok", "77"): seq}})
 
 
 async def test_a_fault_of_ours_is_told_to_its_caller_and_the_next_tick_is_kept(tmp_path: Path) -> None:
