@@ -59,6 +59,7 @@ def test_the_whole_document() -> None:
         "mode": "legacy",
         "reason": "bucket_out",
         "shadow_fate": "mirrored",
+        "segment": None,
         "verdict": "mismatched",
         "verdict_reason": "",
         "differences": [{"path": "$.decision", "legacy": "approve", "agent": "deny"}],
@@ -212,6 +213,79 @@ def test_a_hidden_decision_is_compared_and_stays_hidden() -> None:
     assert "S3CRET" not in orjson.dumps(made.document).decode()
 
 
+GATED = rules(rollout(compare=COMPARE, gates={"segments": {"by": "$.type"}, "direction": {"yes": ["approve"]}}))
+
+
+def gated(legacy: Outcome | None, agent: Outcome | None, body: bytes | None = b'{"type": "card"}', **more: Any) -> Pair:
+    return make_pair(record(legacy, agent, body=body, **more), GATED)
+
+
+def test_a_pair_says_what_it_is_counted_under() -> None:
+    made = gated(answer({"decision": "deny"}), answer({"decision": "approve"}))
+    assert made.document["segment"] == "card"
+    assert (made.segment, made.direction, made.decisions) == ("card", "agent_yes", ("deny", "approve"))
+    made = gated(answer({"decision": "approve"}), answer({"decision": "approve"}))
+    assert (made.segment, made.direction, made.decisions) == ("card", None, ("approve", "approve"))
+
+
+def test_without_gates_that_ask_only_the_decisions_are_told() -> None:
+    made = pair(answer({"decision": "deny"}), answer({"decision": "approve"}))
+    assert (made.segment, made.direction, made.decisions) == (None, None, ("deny", "approve"))
+    assert make_pair(record(answer({"a": 1}), answer({"a": 2})), rules(rollout())).decisions is None
+
+
+@pytest.mark.parametrize(
+    "agent", [None, Outcome(500, 1.0, body=b'{"decision": "approve"}'), Outcome(200, 1.0, body=b'{"other": 1}')]
+)
+def test_only_comparable_pairs_are_counted_but_all_show_their_segment(agent: Outcome | None) -> None:
+    made = gated(answer({"decision": "deny"}), agent)
+    assert (made.segment, made.direction, made.decisions) == (None, None, None)
+    assert made.document["segment"] == "card"
+
+
+@pytest.mark.parametrize(
+    ("body", "truncated"),
+    [
+        (None, False),
+        (b"", False),
+        (b"type=card", False),
+        (b'{"kind": "card"}', False),
+        (b'{"type": null}', False),
+        (b'{"type": ["card"]}', False),
+        (b'{"type": "card"}', True),
+        (b'"card"', False),
+    ],
+)
+def test_a_request_of_no_kind_has_a_segment_of_its_own(body: bytes | None, truncated: bool) -> None:
+    made = gated(answer({"decision": "deny"}), answer({"decision": "deny"}), body, truncated=truncated)
+    assert made.segment == made.document["segment"] == "(none)"
+
+
+def test_what_is_hidden_is_no_label() -> None:
+    secretive = rules(
+        rollout(
+            compare={"decision": "$.token"},
+            gates={"segments": {"by": "$.password"}, "direction": {"yes": ["S3CRET-a"]}},
+        )
+    )
+    request = b'{"password": "S3CRET-c"}'
+    made = make_pair(record(answer({"token": "S3CRET-a"}), answer({"token": "S3CRET-b"}), body=request), secretive)
+    assert (made.segment, made.direction, made.decisions) == (MASK, None, None)
+    nested = rules(rollout(compare={"decision": "$.token.value"}))
+    said = [answer({"token": {"value": f"S3CRET-{arm}"}}) for arm in "ab"]
+    assert make_pair(record(*said), nested).decisions is None
+    jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJTM0NSRVQifQ.S3CRET"
+    made = gated(answer({"decision": jwt}), answer({"decision": "deny"}), orjson.dumps({"type": f"x {jwt}"}))
+    assert (made.segment, made.decisions) == (f"x {MASK}", None)
+
+
+def test_a_label_is_found_by_a_search_too() -> None:
+    searching = rules(rollout(compare={"decision": "$..d"}, gates={"segments": {"by": "$..type"}}))
+    request = b'{"deep": {"type": "card"}}'
+    made = make_pair(record(answer({"x": {"d": 1}}), answer({"x": {"d": 2}}), body=request), searching)
+    assert (made.segment, made.decisions) == ("card", ("1", "2"))
+
+
 @pytest.mark.parametrize(
     ("sections", "setting"),
     [
@@ -219,6 +293,7 @@ def test_a_hidden_decision_is_compared_and_stays_hidden() -> None:
         ({"compare": {"fields": {"ignore": ["$.id", "$.["]}}}, "compare.fields.ignore"),
         ({"compare": {"fields": {"tolerance": {"$.[": "1%"}}}}, "compare.fields.tolerance"),
         ({"escalate": {"confidence": {"path": "$.[", "below": 0.5}}}, "escalate.confidence.path"),
+        ({"gates": {"segments": {"by": "$.["}}}, "gates.segments.by"),
     ],
 )
 def test_a_bad_path_is_refused_with_the_name_of_its_setting(sections: dict[str, Any], setting: str) -> None:

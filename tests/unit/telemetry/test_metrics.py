@@ -276,13 +276,34 @@ def test_rollbacks_are_counted_from_zero(metrics: Metrics) -> None:
     metrics.count_rollback("refunds", "breaker")
     metrics.set_rollout("refunds", 0.0, Phase.DEGRADED)
     counts = {s.labels["reason"]: s.value for s in samples(metrics) if s.name == "crossfade_rollbacks_total"}
-    assert counts == {"breaker": 1, "error_rate": 0, "latency": 0, "operator": 0}
+    assert counts == {"breaker": 1, "error_rate": 0, "latency": 0, "gates": 0, "operator": 0}
 
 
 def test_agreement_without_evidence_is_not_shown(metrics: Metrics) -> None:
     metrics.set_agreement("refunds", 0.9, 0.8)
     metrics.set_agreement("refunds", None, None)
     assert not [s for s in samples(metrics) if "agreement" in s.name]
+
+
+def test_the_split_is_shown_while_there_is_something_to_judge_it_by(metrics: Metrics) -> None:
+    metrics.set_split("refunds", 0.75, -2.5)
+    found = read(metrics)
+    assert found["crossfade_key_coverage_ratio", ("refunds",)] == 0.75
+    assert found["crossfade_sample_ratio_evidence", ("refunds",)] == -2.5
+    metrics.set_split("refunds", 0.75, None)
+    names = {s.name for s in samples(metrics)}
+    assert ("crossfade_key_coverage_ratio" in names, "crossfade_sample_ratio_evidence" in names) == (True, False)
+    metrics.remove_rollout("refunds")
+    assert "crossfade_key_coverage_ratio" not in {s.name for s in samples(metrics)}
+
+
+def test_replicas_and_who_of_them_decides(metrics: Metrics) -> None:
+    metrics.set_replicas(3, True)
+    found = read(metrics)
+    assert (found["crossfade_replicas", ()], found["crossfade_leader", ()]) == (3, 1)
+    metrics.set_replicas(2, False)
+    found = read(metrics)
+    assert (found["crossfade_replicas", ()], found["crossfade_leader", ()]) == (2, 0)
 
 
 def test_a_removed_route_takes_its_series_along_and_leaves_the_others(metrics: Metrics) -> None:
