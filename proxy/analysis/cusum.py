@@ -40,6 +40,9 @@ FULL_HISTORY: Final = 2_000.0
 """Legacy requests below which nothing is forgotten."""
 
 
+_LONG: Final = Block(LONGEST)
+
+
 def threshold(block: Block, alpha: float) -> float:
     """h of one of the looks that `block` stands for."""
     looks = max(1, block.looks)
@@ -48,9 +51,9 @@ def threshold(block: Block, alpha: float) -> float:
 
 def alternatives(reference: float) -> list[float]:
     """`COUNT` rates; 0 in the place of those that are not clearly worse than the reference, or too near to 1."""
-    least = RELATIVE[0] * reference
-    rates = [*(ratio * reference for ratio in RELATIVE), *(rate if rate >= least else 0.0 for rate in ABSOLUTE)]
-    return [rate if rate <= MAX_ALTERNATIVE else 0.0 for rate in rates]
+    least, most = RELATIVE[0] * reference, MAX_ALTERNATIVE / reference
+    relative = [ratio * reference if ratio <= most else 0.0 for ratio in RELATIVE]
+    return relative + [rate if rate >= least else 0.0 for rate in ABSOLUTE]
 
 
 class Cusum:
@@ -162,6 +165,14 @@ class TwoKeys:
         self.learn(block)
         return fired
 
+    def may_fire(self, block: Block) -> bool:
+        """Whether it could within `block`, however that is parted: no bad outcome adds more than the logarithm of the
+        reference takes away."""
+        if self.requests + block.legacy < MIN_HISTORY:
+            return False
+        reference = self._margin + (self.bad + 1) / (self.requests + block.legacy + 20)
+        return max(self.cusum.sums) - block.agent_bad * log(min(reference, 1.0)) >= threshold(_LONG, self._alpha)
+
     def score(self) -> float:
         """The way to firing, 0 to 1: the key that lags behind, of the alternative that is ahead."""
         keys = zip(self.cusum.sums, self.cusum.attribution, strict=True)
@@ -192,8 +203,10 @@ class TwoKeys:
         rate, reference = self.rate, self.reference
         self._threshold = least = threshold(block, self._alpha)
         share = block.agent / (block.agent + block.legacy)
-        attribution, fired = self.cusum.attribution, -1
+        sums, attribution, fired = self.cusum.sums, self.cusum.attribution, -1
         for index, th in enumerate(alternatives(reference)):
+            if not (block.agent_bad or sums[index]):
+                continue
             sum_ = self.cusum.add(index, th, reference, block, before)
             if not sum_:
                 continue

@@ -10,7 +10,7 @@ from proxy.analysis.dumped import numbers
 PSI: Final = (1.2, 1.5, 3.0, 10.0, 100.0)
 """The agent is so many times worse."""
 
-_LOG_PSI: Final = tuple(log(psi) for psi in PSI)
+_BETS: Final = tuple((psi - 1, log(psi)) for psi in PSI)
 _MAX_GROWTH: Final = 100.0
 """Cap of one block's growth (a logarithm) and of an R over its limit: far past firing, far from overflow."""
 
@@ -44,13 +44,22 @@ class EDetector:
     def close(self, block: Block) -> bool:
         share = block.agent / (block.agent + block.legacy)
         weight, self._weight = self._weight + block.elapsed * self._spread, 0.0
-        bad, detectors, most = block.agent_bad, self._detectors, _MAX_GROWTH * self._limit
+        bad, detectors = block.agent_bad, self._detectors
         expected = bad + block.legacy_bad + self._margin * block.legacy
-        for index, psi in enumerate(PSI):
-            growth = bad * _LOG_PSI[index] - expected * log(1 + share * (psi - 1))
-            grown = (detectors[index] + weight) * exp(min(growth, _MAX_GROWTH))
-            detectors[index] = min(grown, most)
-        return sum(detectors) / len(PSI) >= self._limit
+        for index, (less, logarithm) in enumerate(_BETS):
+            growth = bad * logarithm - expected * log(1 + share * less)
+            detectors[index] = (detectors[index] + weight) * exp(min(growth, _MAX_GROWTH))
+        total, most = sum(detectors), _MAX_GROWTH * self._limit
+        if total > most:
+            self._detectors = [min(detector, most) for detector in detectors]
+        return total / len(PSI) >= self._limit
+
+    def may_fire(self, block: Block) -> bool:
+        """Whether it could within `block`, however that is parted and whatever legacy does in it."""
+        weight = self._weight + block.elapsed * self._spread
+        bad = min(block.agent_bad, 50)
+        grown = [(detector + weight) * psi**bad for psi, detector in zip(PSI, self._detectors, strict=True)]
+        return sum(grown) / len(PSI) >= self._limit
 
     def score(self) -> float:
         """The way to firing, 0 to 1, on the scale of the logarithm."""

@@ -20,7 +20,7 @@ from proxy.analysis.sources import Source
 from proxy.model.measures import SLOT
 from proxy.model.rollouts import Arrived
 
-MAX_CELLS: Final = 12
+MAX_CELLS: Final = 8
 MAX_SOURCES: Final = 64
 MAX_ROWS: Final = 20_000
 """Rows that wait for the next `settle`."""
@@ -89,10 +89,14 @@ class _Cell:
     def stretch(self, after: int, *, final: bool) -> Stretch:
         """As it stands, `after` being the last slot before it. Not final: legacy's open ones count as bad."""
         agent, ended, failed, slow, legacy, legacy_ended, legacy_failed, legacy_slow = self.counts
+        elapsed = (self.last - after) * SLOT
+        sound = agent >= ended >= max(failed, slow) and legacy == legacy_ended >= max(legacy_failed, legacy_slow)
+        if sound and min(self.counts) >= 0:
+            return Stretch(elapsed, self.looks, agent, failed, slow, legacy, legacy_failed, legacy_slow)
         requests, peers = max(agent, ended, 0), max(legacy_ended, 0)
         pending = 0 if final else max(legacy - peers, 0)
         return Stretch(
-            (self.last - after) * SLOT,
+            elapsed,
             self.looks,
             requests,
             max(0, min(failed, requests)),

@@ -98,9 +98,9 @@ class TwoArms:
             self._fired = _finding(stretch, fired=True, rule="fast" if fast >= 0 else "slow", score=1.0)
 
     def judge(self, tail: Sequence[Block]) -> Finding:
-        """What the test would say if `tail` was added; nothing of it stays. Without a bad outcome of the agent it could
-        only say less, and is not looked at."""
-        if self._fired is not None or not (self._waiting.agent_bad or any(block.agent_bad for block in tail)):
+        """What the test would say if `tail` was added; nothing of it stays. Where that could not fire, whatever its
+        order, what it says without it: most of the time there is nothing bad in a tail."""
+        if self._fired is not None or not self._may_fire(tail):
             return self.finding()
         kept = self._waiting, self._closed, self._slow.keep(), self._fast.keep()
         for block in tail:
@@ -111,6 +111,12 @@ class TwoArms:
         self._slow.back(slow)
         self._fast.back(fast)
         return finding
+
+    def _may_fire(self, tail: Sequence[Block]) -> bool:
+        together = self._waiting
+        for block in tail:
+            together = together.plus(block)
+        return together.agent_bad > 0 and (self._slow.may_fire(together) or self._fast.may_fire(together))
 
     def finding(self) -> Finding:
         """What the test says now."""

@@ -1,86 +1,288 @@
-"""The guard of one rollout while the agent serves: the sequential tests of `proxy.analysis.sequential`, fed with what
-all workers reported together. A failed verdict takes the traffic from the agent; an inconclusive one does nothing.
+"""The guard of one rollout: the sequential tests of `proxy.analysis.sequential`, fed with what all workers of all
+replicas reported together, each request by when it arrived. A failed verdict takes the traffic from the agent; an
+inconclusive one does nothing.
+
+What is watched, for failures and for slowness each:
+- against legacy at the same time, while it serves anybody;
+- where it serves nobody any more (full weight, no holdback), against what its rate was last;
+- against an objective, wherever one is set.
+
+While the agent serves nobody (shadow) all this only reports; when it begins to serve, the tests begin again, with what
+is known of legacy.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
-from proxy.analysis.sequential import Finding, TwoArms
-from proxy.config.rollout_schema import Rollout
-from proxy.model.measures import OUTCOMES
-from proxy.model.rollouts import GateResult, RolloutState
-from proxy.model.tick import Labels, Tick
+import orjson
+import structlog
+
+from proxy.analysis.block import Block
+from proxy.analysis.ledger import Ledger, Stretch
+from proxy.analysis.sequential import Finding, OneArm, TwoArms
+from proxy.config.rollout_schema import ErrorRate, Latency, Rollout
+from proxy.model.measures import OUTCOMES, Result
+from proxy.model.rollouts import Arrived, GateResult, RolloutState
+from proxy.model.snapshot import BUCKETS
+from proxy.model.tick import Tick
 from proxy.model.words import Arm, Verdict
+
+_log = structlog.get_logger()
 
 ERROR_RATE: Final = "error_rate"
 LATENCY: Final = "latency"
 
+WAIT: Final = 62.0
+"""Seconds after which what is open can no longer end by a timeout, with the timeouts that upstreams have by default."""
+
+MAX_SLOTS: Final = 4_096
+"""Slots of one rollout that wait to be taken."""
+
+REFERENCES: Final = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+"""What `Guard.reference` may be: few, so that the snapshot does not change with each request."""
+
+_LOWER: Final = 0.8
+"""It falls to a step when legacy's rate is so far below that."""
+
+_FORMAT: Final = 1
+
 Key = tuple[str, str, int]
 """(route, version, epoch): what one guard's counts belong to."""
 
+_COUNTED: Final = {
+    Result.ARRIVED: ((0, 1),),
+    Result.OK: ((1, 1),),
+    Result.FAILED: ((1, 1), (2, 1)),
+    Result.SLOW: ((3, 1),),
+    Result.WITHDRAWN: ((0, -1),),
+}
+"""Which of an arm's four columns of `Arrived` a result changes, and how."""
+
+_COLUMN: Final = {Arm.AGENT: 0, Arm.LEGACY: 4}
+"""Where an arm's columns begin."""
+
 
 class Arrivals:
-    """Outcomes that came in since they were last taken, by rollout, arm and result.
+    """What our own workers reported since it was last taken, by rollout and slot.
 
-    Only rollouts that were asked for are kept (`watch`), so what workers send cannot make it grow.
+    Only rollouts that were asked for are kept (`watch`), and of each so many slots, so what workers send cannot make it
+    grow.
     """
 
     def __init__(self) -> None:
-        self._counts: dict[Key, dict[tuple[str, str], int]] = {}
+        self._slots: dict[Key, dict[int, list[int]]] = {}
 
     def watch(self, keys: set[Key]) -> None:
-        self._counts = {key: self._counts.get(key, {}) for key in keys}
+        self._slots = {key: self._slots.get(key, {}) for key in keys}
 
     def add(self, tick: Tick) -> None:
+        lost = 0
         for labels, count in tick.counters.get(OUTCOMES.name, {}).items():
-            key, what = _split(labels)
-            table = self._counts.get(key)
-            if table is not None:
-                table[what] = table.get(what, 0) + count
+            route, version, _stage, epoch, arm, result, slot = labels
+            slots = self._slots.get((route, version, int(epoch)))
+            if slots is None or result not in _COUNTED or not slot.isdecimal():
+                continue
+            counts = slots.get(int(slot))
+            if counts is None:
+                if len(slots) >= MAX_SLOTS:
+                    lost += count
+                    continue
+                counts = slots[int(slot)] = [0] * (len(Arrived._fields) - 1)
+            for column, sign in _COUNTED[Result(result)]:
+                counts[_COLUMN[Arm(arm)] + column] += sign * count
+        if lost:
+            _log.warning("guard_outcomes_dropped", source=tick.source, outcomes=lost, limit=MAX_SLOTS)
 
-    def take(self, key: Key) -> Mapping[tuple[str, str], int]:
-        """By (arm, result)."""
-        table = self._counts.get(key, {})
-        if key in self._counts:
-            self._counts[key] = {}
-        return table
-
-
-def _split(labels: Labels) -> tuple[Key, tuple[str, str]]:
-    route, version, _stage, epoch, arm, result = labels
-    return (route, version, int(epoch)), (arm, result)
+    def take(self, key: Key) -> tuple[Arrived, ...]:
+        """By slot. Those of a rollout that is not watched are none."""
+        slots = self._slots.get(key)
+        if not slots:
+            return ()
+        self._slots[key] = {}
+        return tuple(Arrived(slot, *counts) for slot, counts in sorted(slots.items()))
 
 
 class Guard:
     """The tests of one epoch. A later epoch gets a new one, since it knows nothing of earlier faults."""
 
-    def __init__(self, rollout: Rollout, state: RolloutState, tick: float) -> None:
+    def __init__(self, rollout: Rollout, state: RolloutState, *, wait: float = WAIT) -> None:
+        """`wait`: seconds after which a request that is open can no longer end by a timeout: the longer of both
+        upstreams' connect and response timeouts together, and a little."""
         self.key: Key = (state.route, state.version, state.epoch)
-        self._limits = (rollout.guard.error_rate.margin, rollout.guard.latency)
-        self._errors = TwoArms(rollout.guard.error_rate.margin, tick=tick)
-        latency = rollout.guard.latency
-        self._slow = TwoArms(latency.margin, tick=tick) if latency is not None else None
+        self.reference = REFERENCES[0]
+        """The error rate that is normal here, for the workers' breakers: legacy's recent one, one of `REFERENCES`."""
+        self._limits = rollout.guard
+        self._ledger = Ledger(wait)
+        self._watches = self._make_watches()
+        self._serving = False
+        self._lost = 0
 
     def fits(self, rollout: Rollout, state: RolloutState) -> bool:
-        """Whether it is still the guard for this state under this configuration."""
-        limits = (rollout.guard.error_rate.margin, rollout.guard.latency)
-        return self.key == (state.route, state.version, state.epoch) and self._limits == limits
+        """Whether it is still the guard for this state under this configuration. (Where only the latter changed, a new
+        one may `restore` what this one dumps: it keeps what is known of legacy.)"""
+        return self.key == (state.route, state.version, state.epoch) and self._limits == rollout.guard
 
-    def step(self, elapsed: float, counts: Mapping[tuple[str, str], int]) -> tuple[GateResult, ...]:
-        """Add what came in within `elapsed` seconds, and say what the tests say now."""
-        ok, failed, slow = ({arm: counts.get((arm, result), 0) for arm in Arm} for result in ("ok", "failed", "slow"))
-        agent, legacy = ok[Arm.AGENT] + failed[Arm.AGENT], ok[Arm.LEGACY] + failed[Arm.LEGACY]
-        finding = self._errors.step(elapsed, agent, failed[Arm.AGENT], legacy, failed[Arm.LEGACY])
-        results = [_result(ERROR_RATE, self._errors, finding)]
-        if self._slow is not None:
-            finding = self._slow.step(elapsed, agent, slow[Arm.AGENT], legacy, slow[Arm.LEGACY])
-            results.append(_result(LATENCY, self._slow, finding))
-        return tuple(results)
+    def add(self, source: str, rows: Iterable[Arrived]) -> None:
+        """What `source` reports: empty for our own workers, else the life of another replica's control process, whose
+        slots are numbered by its own clock."""
+        self._ledger.add(source, rows)
+
+    def step(self, slot: int, state: RolloutState) -> tuple[GateResult, ...]:
+        """What the tests say now, `slot` being the present one by our clock. At weight 0 they only report."""
+        settled, tail = self._ledger.settle(slot), self._ledger.tail()
+        alone, serving = state.weight >= BUCKETS, state.weight > 0
+        for watch in self._watches:
+            watch.add(settled, alone=alone)
+            if serving and not self._serving:
+                watch.restart()
+        self._serving = serving
+        self._refer()
+        self._tell_lost()
+        return tuple(
+            result for watch in self._watches for result in watch.results(tail, alone=alone, dry_run=not serving)
+        )
+
+    def dump(self) -> bytes:
+        """What it remembers, but for what is not settled yet: a few hundred numbers."""
+        return orjson.dumps(
+            {
+                "format": _FORMAT,
+                "key": self.key,
+                "limits": self._limits.model_dump_json(),
+                "serving": self._serving,
+                "reference": self.reference,
+                "watches": {watch.name: watch.dump() for watch in self._watches},
+            }
+        )
+
+    def restore(self, data: bytes) -> bool:
+        """Go on from what `dump` gave. False, and unchanged, where that is another epoch's or nothing we know.
+
+        Where the limits were others, only legacy's history is taken over.
+        """
+        try:
+            known = orjson.loads(data)
+            if known["format"] != _FORMAT or known["key"] != list(self.key):
+                return False
+            watches, kept = self._make_watches(), known["watches"]
+            for watch in watches:
+                if watch.name in kept:
+                    watch.restore(kept[watch.name], history_only=known["limits"] != self._limits.model_dump_json())
+            serving, reference = bool(known["serving"]), known["reference"]
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("guard_memory_unfit", route=self.key[0], problem=str(error))
+            return False
+        self._watches, self._serving = watches, serving
+        self.reference = reference if reference in REFERENCES else REFERENCES[0]
+        return True
+
+    def _make_watches(self) -> list["_Watch"]:
+        watches = [_Watch(ERROR_RATE, self._limits.error_rate, lambda stretch: stretch.failures)]
+        if self._limits.latency is not None:
+            watches.append(_Watch(LATENCY, self._limits.latency, lambda stretch: stretch.slowness))
+        return watches
+
+    def _refer(self) -> None:
+        rate = self._watches[0].legacy_rate
+        if rate is None:
+            return
+        if rate > self.reference:
+            self.reference = _step_over(rate)
+        else:
+            self.reference = min(self.reference, _step_over(rate / _LOWER))
+
+    def _tell_lost(self) -> None:
+        if self._ledger.lost > self._lost:
+            _log.warning("guard_rows_dropped", route=self.key[0], rows=self._ledger.lost - self._lost)
+            self._lost = self._ledger.lost
 
 
-def _result(name: str, test: TwoArms, finding: Finding) -> GateResult:
+def _step_over(rate: float) -> float:
+    return next((step for step in REFERENCES if step >= rate), REFERENCES[-1])
+
+
+class _Watch:
+    """The tests of one kind of bad outcome."""
+
+    def __init__(self, name: str, limits: ErrorRate | Latency, pick: Callable[[Stretch], Block]) -> None:
+        """`pick` takes this kind's counts from a stretch."""
+        self.name = name
+        self._limits, self._pick = limits, pick
+        self._both = TwoArms(limits.margin)
+        self._last: OneArm | None = None  # against legacy as it was last; only where it serves nobody any more
+        self._objective = OneArm(limits.objective) if limits.objective is not None else None
+
+    @property
+    def legacy_rate(self) -> float | None:
+        return self._both.rate
+
+    def restart(self) -> None:
+        self._both.restart()
+        if self._last is not None:
+            self._last.restart()
+        if self._objective is not None:
+            self._objective.restart()
+
+    def add(self, settled: Sequence[Stretch], *, alone: bool) -> None:
+        """`alone`: legacy serves nobody any more."""
+        if not alone:
+            self._last = None
+        elif self._last is None and self._both.reference is not None:
+            self._last = OneArm(self._both.reference)
+        test = self._last or self._both
+        for block in map(self._pick, settled):
+            test.add(block)
+            if self._objective is not None:
+                self._objective.add(block)
+
+    def results(self, tail: Sequence[Stretch], *, alone: bool, dry_run: bool) -> list[GateResult]:
+        blocks = [self._pick(stretch) for stretch in tail]
+        results = [self._against_legacy(blocks, alone=alone, dry_run=dry_run)]
+        if self._objective is not None:
+            finding = self._objective.judge(blocks)
+            results.append(_result(f"{self.name}_objective", finding, self._objective.reference, dry_run=dry_run))
+        return results
+
+    def _against_legacy(self, blocks: list[Block], *, alone: bool, dry_run: bool) -> GateResult:
+        if self._last is not None:
+            return _result(self.name, self._last.judge(blocks), self._last.reference, dry_run=dry_run)
+        finding = self._both.judge(blocks)
+        if alone and not finding.fired:
+            return self._nothing_to_compare(finding)
+        return _result(self.name, finding, finding.legacy_rate + self._limits.margin, dry_run=dry_run)
+
+    def _nothing_to_compare(self, finding: Finding) -> GateResult:
+        value = finding.agent_rate if finding.agent else None
+        reason = (
+            "legacy serves nobody at this weight, and its rate before is not known, so there is nothing to compare with"
+        )
+        reason += (
+            "; only the objective is watched" if self._objective is not None
+            else f": set rollout.holdback, or rollout.guard.{self.name}.objective"
+        )  # fmt: skip
+        return GateResult(self.name, Verdict.INCONCLUSIVE, value, None, None, finding.agent, reason)
+
+    def dump(self) -> dict[str, Any]:
+        return {"both": self._both.dump(), "last": _dumped(self._last), "objective": _dumped(self._objective)}
+
+    def restore(self, data: dict[str, Any], *, history_only: bool) -> None:
+        """Raises ValueError, KeyError or TypeError on anything that `dump` did not give."""
+        self._both.restore(data["both"], history_only=history_only)
+        if data["last"] is not None and not history_only:
+            self._last = OneArm(0.0)
+            self._last.restore(data["last"])
+        if self._objective is not None and not history_only:
+            self._objective.restore(data["objective"])
+
+
+def _dumped(test: OneArm | None) -> list[object] | None:
+    return test.dump() if test is not None else None
+
+
+def _result(name: str, finding: Finding, threshold: float, *, dry_run: bool) -> GateResult:
     """`value` is the agent's rate, `threshold` the one it may have, `bound` how near the test is to rolling back (0 to
     1). Never passed: a guard cannot show that all is well, only that it is not."""
     verdict = Verdict.FAILED if finding.fired else Verdict.INCONCLUSIVE
-    threshold = finding.legacy_rate + test.margin
-    return GateResult(name, verdict, finding.agent_rate, finding.score, threshold, finding.agent, finding.reason)
+    value = finding.agent_rate if finding.agent else None
+    reason = finding.reason if finding.agent else "no agent requests yet"
+    return GateResult(name, verdict, value, finding.score, threshold, finding.agent, reason, dry_run)
