@@ -1,17 +1,15 @@
-"""Rollouts on a terminal of 80 columns: all of them in a line each, or one with all that keeps it where it is.
+"""Rollouts on a terminal of 80 columns: all of them in a line each, or one with all that keeps it where it is."""
 
-The numbers behind a gate stand in its reason; `--json` has them one by one.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from proxy.cli.tables import NONE, PHASES, age, grid, phase, share, verdict
+from proxy.cli.checks import gates_view, guard_view, segments_view
+from proxy.cli.tables import NONE, PHASES, age, card, grid, phase, share, span
 
 
 def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableType:
@@ -39,31 +37,69 @@ def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableT
 
 
 def route_view(route: dict[str, Any], now: datetime) -> RenderableType:
-    """One route: where it stands, on what evidence, and what keeps it there."""
-    card = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    """One route: where it stands, what it waits for, on what evidence, and each gate and guard with its numbers."""
+    lines = card()
     if route["phase"] is None:
-        card.add_row(Text(route["name"], "bold"), Text(f"all to {route['legacy']}; no rollout"))
-        return card
-    place = f" at {route['stage']}, version {route['version']}, for {_since(route, now)}"
-    card.add_row(Text(route["name"], "bold"), phase(route["phase"]) + Text(place))
-    if route["reason"]:
-        card.add_row("reason", Text(route["reason"]))
-    agent, legacy, agreement = route["agent"], route["legacy"], route["agreement"]
-    card.add_row("traffic", Text(f"{route['weight']:g} % to {agent}, {route['shadow_percent']:g} % copied to it"))
-    card.add_row("legacy", Text(f"{_failed(route['totals']['legacy'], ' requests, ')} failed ({legacy})"))
-    card.add_row("agent", Text(f"{_failed(route['totals']['agent'], ' requests, ')} failed ({agent})"))
+        lines.add_row(Text(route["name"], "bold"), Text(f"all to {route['legacy']}; no rollout"))
+        return lines
+    at = f" at {route['stage'] or NONE}, version {route['version']}, for {_since(route, now)}"
+    lines.add_row(Text(route["name"], "bold"), phase(route["phase"]) + Text(at))
+    for name, said in chain(_course(route), _traffic(route)):
+        if said:
+            lines.add_row(name, Text(said))
+    return Group(lines, *gates_view(route["gates"]), *segments_view(route["segments"]), *guard_view(route["guard"]))
+
+
+def _course(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    following, replica = route["next"], route["replica"]
+    yield "because", route["reason"]
+    yield "waits for", route["waits_for"]
+    if following is not None:
+        soak = f", to be held for {span(following['soak'])}" if following["soak"] else ""
+        yield "next", f"{following['stage']} at {following['weight']:g} %{soak}"
+    yield "replicas", _replicas(replica["leads"], replica["alive"])
+
+
+def _replicas(leads: bool | None, alive: int) -> str:
+    """Who decides. `leads` is None where that is not known, because the store is away."""
+    if leads is None:
+        return "the store is away, so nobody moves a stage; rollbacks still happen"
+    return f"{alive}; {'this one' if leads else 'another one'} decides" if alive > 1 else "this one alone"
+
+
+def _traffic(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    totals, agreement, users = route["totals"], route["agreement"], route["sample_ratio"]
+    held = f"; {route['holdback']:g} % of users held back" if route["holdback"] else ""
+    yield "traffic", f"{route['weight']:g} % to {route['agent']}, {route['shadow_percent']:g} % copied to it{held}"
+    if users["ratio"] is not None:
+        seen = f"{users['agent']:,} of {users['agent'] + users['legacy']:,} with the agent"
+        yield "users", f"{seen}, {users['ratio']:.2%}; {users['expected']:.2%} asked for"
+    yield "keys", _keys(route["key_coverage"])
+    yield "legacy", f"{_outcomes(totals['legacy'])} ({route['legacy']})"
+    yield "agent", f"{_outcomes(totals['agent'])} ({route['agent']}){_handed_over(route)}"
     counts = ", ".join(f"{agreement[word]:,} {word}" for word in ("matched", "mismatched", "incomparable"))
-    card.add_row("agreement", f"{share(agreement['ratio'])}, surely {share(agreement['lower_bound'])}; {counts}")
-    return Group(card, _checks(route))
+    yield "agreement", f"{share(agreement['ratio'])}, surely {share(agreement['lower_bound'])}; {counts}"
+    if (kappa := route["kappa"])["value"] is not None:
+        yield "kappa", f"{kappa['value']:.2f}, surely {kappa['lower_bound']:.2f} to {kappa['upper_bound']:.2f}"
 
 
-def _checks(route: dict[str, Any]) -> RenderableType:
-    table = grid("check", "verdict", "reason")
-    for kind in ("gates", "guard"):
-        for check in route[kind]:
-            name = check["name"] if kind == "gates" else f"guard {check['name']}"
-            table.add_row(Text(name), verdict(check["verdict"]), Text(check["reason"]))
-    return Group("", table) if table.row_count else ""
+def _keys(coverage: dict[str, Any]) -> str:
+    """Nothing where there was no request yet."""
+    if coverage["ratio"] is None:
+        return ""
+    return f"in {coverage['ratio']:.1%} of {coverage['requests']:,} requests; {coverage['no_key']:,} had none"
+
+
+def _outcomes(total: dict[str, int]) -> str:
+    requests = total["requests"]
+    slow = f", {share(total['slow'] / requests)} slow" if total["slow"] else ""
+    return f"{_failed(total, ' requests, ')} failed{slow}"
+
+
+def _handed_over(route: dict[str, Any]) -> str:
+    fallbacks, escalations = route["fallback_rate"], route["escalation_rate"]
+    said = [f"; {share(fallbacks)} fell back"] if fallbacks else []
+    return "".join(said + ([f"; {share(escalations)} escalated"] if escalations else []))
 
 
 def _since(route: dict[str, Any], now: datetime) -> str:

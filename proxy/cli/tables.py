@@ -43,20 +43,14 @@ def age(since: str, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """In its two largest units."""
+    """In its two largest units: `45s`, `12m 30s`, `1h`, `2d 3h`."""
     rest = max(0, int(seconds))
-    days, hours, minutes = rest // 86400, rest // 3600 % 24, rest // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m {rest % 60}s" if minutes else f"{rest}s"
+    for unit, smaller, size, small in (("d", "h", 86_400, 3_600), ("h", "m", 3_600, 60), ("m", "s", 60, 1)):
+        if rest >= size:
+            left = rest % size // small
+            return f"{rest // size}{unit} {left}{smaller}" if left else f"{rest // size}{unit}"
+    return f"{rest}s"
 
 
 def share(value: float | None) -> str:
     return NONE if value is None else f"{value:.1%}"
-
-
-def place(stage: str, weight: float) -> str:
-    """A stage with its weight in percent; a rollout that has not begun is at none."""
-    return f"{stage} ({weight:g} %)" if stage else NONE

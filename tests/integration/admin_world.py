@@ -11,6 +11,13 @@ from proxy.model.snapshot import KeySource, RolloutSpec
 from proxy.model.words import Phase, Verb, Verdict
 from proxy.routing.explain import explain
 
+
+def check(name: str, verdict: str, reason: str, **numbers: float | None) -> dict[str, Any]:
+    """A gate or guard rule as a document."""
+    empty = {"value": None, "bound": None, "threshold": None, "samples": 0}
+    return {"name": name, "verdict": verdict, **empty, **numbers, "reason": reason, "dry_run": False}
+
+
 ROUTE: dict[str, Any] = {
     "name": "refunds",
     "legacy": "human",
@@ -23,21 +30,36 @@ ROUTE: dict[str, Any] = {
     "since": "2026-11-22T08:00:00.000Z",
     "reason": "the gates passed",
     "revision": 3,
+    "waits_for": "min_samples (460 to go)",
+    "next": {"stage": "expand-10", "weight": 10.0, "soak": 3600.0},
+    "holdback": 1.0,
+    "replica": {"leads": True, "alive": 3},
     "gates": [
+        check("soak", "passed", "held 1h 30m of 1h", value=5400.0, threshold=3600.0),
+        check("min_samples", "inconclusive", "40 of 500 samples", value=40.0, threshold=500.0, samples=40),
+    ],
+    "guard": [check("error_rate", "inconclusive", "all is well", value=0.04, bound=0.2, threshold=0.003, samples=50)],
+    "totals": {
+        "legacy": {"requests": 950, "failed": 1, "slow": 0},
+        "agent": {"requests": 50, "failed": 2, "slow": 5},
+    },
+    "agreement": {"matched": 36, "mismatched": 4, "incomparable": 0, "ratio": 0.9, "lower_bound": 0.71},
+    "kappa": {"value": 0.78, "lower_bound": 0.6, "upper_bound": 0.91},
+    "segments": [
         {
-            "name": "min_samples",
+            "name": "late",
+            "matched": 30,
+            "mismatched": 1,
+            "ratio": 0.968,
+            "lower_bound": 0.81,
             "verdict": "inconclusive",
-            "value": 40,
-            "bound": None,
-            "threshold": 500,
-            "samples": 40,
-            "reason": "40 of 500 samples",
-            "dry_run": False,
         }
     ],
-    "guard": [],
-    "totals": {"legacy": {"requests": 950, "failed": 1}, "agent": {"requests": 50, "failed": 2}},
-    "agreement": {"matched": 36, "mismatched": 4, "incomparable": 0, "ratio": 0.9, "lower_bound": 0.71},
+    "direction": {"agent_yes": 3, "agent_no": 1},
+    "fallback_rate": 0.04,
+    "escalation_rate": 0.0,
+    "key_coverage": {"requests": 1_000, "no_key": 20, "ratio": 0.98},
+    "sample_ratio": {"legacy": 450, "agent": 22, "ratio": 22 / 472, "expected": 0.05},
 }
 PLAIN: dict[str, Any] = {**ROUTE, "name": "plain", "agent": None, "version": None, "phase": None, "stage": None}
 
