@@ -26,7 +26,15 @@ redis.call('HMGET', KEYS[2], 'a')
 redis.call('EXPIRE', KEYS[2], 60)
 redis.call('SET', KEYS[3], redis.call('TYPE', KEYS[1]).ok, 'EX', 60)
 redis.call('GET', KEYS[3])
-return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1], 'a')
+redis.call('ZREMRANGEBYRANK', KEYS[4], redis.call('ZCARD', KEYS[4]), redis.call('ZCOUNT', KEYS[4], '-inf', '+inf'))
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', 0)
+redis.call('ZREM', KEYS[4], 'b')
+redis.call('BITFIELD', KEYS[5], 'SET', 'u1', 0, 1)
+redis.call('PEXPIRE', KEYS[5], 60000)
+return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 """
 """Does once all that our scripts do: one that is stopped half way, by a rule of the server's, is not undone."""
 
@@ -79,7 +87,7 @@ async def _check_one(redis: Client, master: ClusterNode | None) -> Server:
     if server.version < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise StoreError(f"the store is {server.name} {info.get('redis_version')}; Crossfade needs {wanted} or newer")
-    names = [f"crossfade:{{{_tag(redis, master)}}}:{number}" for number in range(3)]
+    names = [f"crossfade:{{{_tag(redis, master)}}}:{number}" for number in range(5)]
     try:
         await _ask(redis, master, "EVAL", _PROBE, len(names), *names)
     except StoreUnavailableError as error:

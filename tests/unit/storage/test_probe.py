@@ -40,7 +40,10 @@ async def test_a_store_that_may_evict_is_warned_of(redis: aredis.Redis) -> None:
     assert [(entry["event"], entry["maxmemory_policy"]) for entry in logs] == [("store_may_evict", "allkeys-lru")]
 
 
-@pytest.mark.parametrize("command", ["eval", "xadd", "xtrim", "hincrby", "expire"])
+@pytest.mark.parametrize(
+    "command",
+    ["eval", "xadd", "xtrim", "hincrby", "expire", "zadd", "bitfield", "zremrangebyrank", "zremrangebyscore", "time"],
+)
 async def test_a_store_that_forbids_a_command_fails_the_check(redis: aredis.Redis, command: str) -> None:
     await ask(redis, "ACL SETUSER", "default", f"-{command}")
     with pytest.raises(StoreError, match=r"refused a command: .*; Crossfade needs a store that runs its scripts"):
