@@ -14,7 +14,8 @@ class RolloutState:
 
     `epoch` counts fresh starts (a new version, a retry). `since` is when stage and phase were entered (Unix seconds),
     `soaked` how long the stage has held so far (seconds; it grows only while the rollout progresses, and not while we
-    are down). `weight` and `shadow` are thousandths of a percent, as in a `Placement`.
+    are down). `weight` and `shadow` are thousandths of a percent, as in a `Placement`. `warned`: gates have paused this
+    stage, so that a failed one pauses it again only when it has soaked anew.
     """
 
     route: str
@@ -30,6 +31,7 @@ class RolloutState:
     soaked: float = 0.0
     reason: str = ""
     actor: str = ""
+    warned: bool = False
 
     def placement(self) -> Placement:
         return Placement(self.version, self.stage_name, self.phase, self.epoch, self.weight, self.shadow)

@@ -2,9 +2,22 @@
 
 Rules kept here:
 - weight on the agent rises only by a stage whose gates all passed, by an operator's verb or by the configuration;
-- a rollback takes all weight at once and leaves the shadow, so that evidence keeps coming;
+- a rollback takes all weight at once and leaves the shadow, so that evidence keeps coming; nothing holds it up, no
+  pause and no freeze;
 - soak grows only by `elapsed` time that the caller saw pass while the rollout progressed: a restart adds none;
 - `revision` goes up by one exactly where there is an event. Grown soak alone is kept by `checkpoint`.
+
+What a gate that did not pass does:
+- failed, it rolls back at once, also what serves while it is paused; or with `on_failure: pause` it pauses;
+- inconclusive, it is waited for; or with `on_inconclusive: pause` it pauses, once the stage has soaked. Where only the
+  calendar or an operator's approval is missing, there is nothing to be found out, and no pause;
+- a pause by gates ends the soak, so that whoever resumes gives the stage another time of the same length, in which
+  failed gates do not pause it again. (An operator's own pause keeps the soak.)
+
+In a shadow stage a rollback has no weight to take, and is right all the same: the version has failed its examination
+before any user met it. Holding it there would look like waiting, and could end in a promotion only if what surely
+failed were diluted; so it ends in `degraded`, which is told and waited for as elsewhere, evidence keeps coming, and an
+operator's `retry` examines it anew.
 """
 
 from dataclasses import replace
@@ -17,6 +30,7 @@ from proxy.rollout import machine
 from proxy.rollout.gates import evaluate
 from proxy.rollout.machine import Move
 from proxy.rollout.plan import SPLIT_STAGE, Plan
+from proxy.rollout.waiting import UNDECIDED_BY_EVIDENCE
 
 BY_CONFIG: Final = "configuration"
 BY_GATES: Final = "gates"
@@ -53,20 +67,34 @@ def begin(plan: Plan, previous: RolloutState | None, now: float) -> Step:
 
 
 def advance(plan: Plan, state: RolloutState, evidence: Evidence, users: Users, elapsed: float, now: float) -> Step:
-    """One tick: `elapsed` seconds have passed since the last one, `evidence` is all that was seen at this stage.
+    """One tick: `elapsed` seconds have passed since the last one, `evidence` and `users` are all that was seen at this
+    stage.
 
-    Moves at most one stage on, when every gate passed. A rollout that does not progress or is under a fixed split stays
-    where it is; so does one that the plan does not know (another version must `begin`, other stages be `replan`ned).
+    Moves at most one stage on, when every gate passed. A rollout that does not progress never goes on, and one under a
+    fixed split stays where it is; so does one that the plan does not know (another version must `begin`, other stages
+    be `replan`ned).
     """
-    if state.stage >= len(plan.stages) or plan.version != state.version:
+    if plan.version != state.version or (plan.split is None and state.stage >= len(plan.stages)):
         return Step(state)
-    if state.phase is Phase.PROGRESSING:
+    if state.phase is Phase.PROGRESSING and plan.split is None:
         state = replace(state, soaked=state.soaked + max(0.0, elapsed))
     results = evaluate(plan, state, evidence, users, now)
-    if state.phase is not Phase.PROGRESSING or any(result.verdict is not Verdict.PASSED for result in results):
+    if state.phase not in (Phase.PROGRESSING, Phase.PAUSED) or plan.split is not None:
         return Step(state, None, results)
-    cause = _Cause(Move.ADVANCE, BY_GATES, f"all gates of stage {state.stage_name} passed", now, results)
-    return _onward(plan, state, state.stage + 1, cause)
+    binding = [result for result in results if not result.dry_run]
+    if failed := [result for result in binding if result.verdict is Verdict.FAILED]:
+        return _failed(plan, state, failed, _Cause(Move.ROLLBACK, BY_GATES, "", now, results))
+    if state.phase is Phase.PAUSED:
+        return Step(state, None, results)
+    missing = [result for result in binding if result.verdict is not Verdict.PASSED]
+    if not missing:
+        cause = _Cause(Move.ADVANCE, BY_GATES, f"all gates of stage {state.stage_name} passed", now, results)
+        return _onward(plan, state, state.stage + 1, cause)
+    unknown = [result for result in missing if result.name not in UNDECIDED_BY_EVIDENCE]
+    if unknown and plan.pause_on_inconclusive and _has_soaked(plan, state):
+        reason = f"the stage has soaked, and is undecided: {_told(unknown)}"
+        return _pause(state, _Cause(Move.PAUSE, BY_GATES, reason, now, results))
+    return Step(state, None, results)
 
 
 def command(
@@ -96,11 +124,12 @@ def command(
             return _step(state, replace(state, phase=phase, since=now), cause)
 
 
-def rollback(plan: Plan, state: RolloutState, reason: str, now: float) -> Step:
-    """Take all traffic from the agent because a guard or a breaker says so. Changes nothing where that is done."""
+def rollback(plan: Plan, state: RolloutState, reason: str, now: float, gates: tuple[GateResult, ...] = ()) -> Step:
+    """Take all traffic from the agent because a guard or a breaker says so. Changes nothing where that is done. `gates`
+    are the guard's results, for the history."""
     if state.phase is Phase.DEGRADED:
         return Step(state)
-    return _roll_back(plan, state, _Cause(Move.ROLLBACK, BY_GUARD, reason, now))
+    return _roll_back(plan, state, _Cause(Move.ROLLBACK, BY_GUARD, reason, now, gates))
 
 
 def replan(plan: Plan, state: RolloutState, now: float) -> Step:
@@ -119,6 +148,7 @@ def replan(plan: Plan, state: RolloutState, now: float) -> Step:
         phase=phase,
         weight=0 if phase is Phase.DEGRADED else placed.weight,
         soaked=state.soaked if kept else 0.0,
+        warned=state.warned and kept,
         since=state.since if kept and phase is state.phase else now,
     )
     if moved == state:
@@ -150,6 +180,34 @@ def _onward(plan: Plan, state: RolloutState, target: int, cause: _Cause) -> Step
     return _step(state, replace(placed, phase=phase, since=cause.now), cause)
 
 
+def _failed(plan: Plan, state: RolloutState, failed: list[GateResult], cause: _Cause) -> Step:
+    """What `on_failure` says. `cause` is that of the rollback."""
+    cause = cause._replace(reason=f"failed: {_told(failed)}")
+    paused = state.phase is Phase.PAUSED
+    if not plan.pause_on_failure:
+        return Step(state, None, cause.gates) if paused and state.weight == 0 else _roll_back(plan, state, cause)
+    if paused or (state.warned and not _has_soaked(plan, state)):
+        return Step(state, None, cause.gates)
+    return _pause(state, cause._replace(move=Move.PAUSE))
+
+
+def _pause(state: RolloutState, cause: _Cause) -> Step:
+    """A pause by gates: see above what becomes of the soak."""
+    phase = machine.following(state.phase, cause.move)
+    return _step(state, replace(state, phase=phase, soaked=0.0, warned=True, since=cause.now), cause)
+
+
+def _has_soaked(plan: Plan, state: RolloutState) -> bool:
+    return state.soaked >= plan.stages[state.stage].soak
+
+
+def _told(results: list[GateResult]) -> str:
+    """The first of the gates with its reason, and the names of the others."""
+    first, *others = results
+    also = f" (and {', '.join(result.name for result in others)})" if others else ""
+    return f"{first.name}: {first.reason}{also}"
+
+
 def _roll_back(plan: Plan, state: RolloutState, cause: _Cause) -> Step:
     phase = machine.following(state.phase, cause.move)
     return _step(state, replace(state, phase=phase, weight=0, shadow=plan.shadow, since=cause.now), cause)
@@ -177,7 +235,7 @@ def _place(plan: Plan, state: RolloutState, stage: int) -> RolloutState:
         name, weight = SPLIT_STAGE, plan.split.weight
     else:
         name, weight = plan.stages[stage].name, plan.stages[stage].weight
-    return replace(state, stage=stage, stage_name=name, weight=weight, shadow=plan.shadow, soaked=0.0)
+    return replace(state, stage=stage, stage_name=name, weight=weight, shadow=plan.shadow, soaked=0.0, warned=False)
 
 
 def _step(before: RolloutState, after: RolloutState, cause: _Cause) -> Step:

@@ -1,6 +1,7 @@
-"""Rollout state and events as the store keeps them: JSON objects with `format: 1`.
+"""Rollout state and events as the store keeps them: JSON objects with `format: 2`.
 
-Whatever is not that, a newer format included, raises StoreFormatError and must not be overwritten.
+Format 1 lacks what has come since (a state's `warned`, a gate's `dry_run`), which then is as its default says. Whatever
+is none of the two, a newer format included, raises StoreFormatError and must not be overwritten.
 """
 
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from proxy.model.errors import StoreFormatError
 from proxy.model.rollouts import Event, RolloutState
 from proxy.model.snapshot import BUCKETS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def encode_state(state: RolloutState) -> bytes:

@@ -12,7 +12,8 @@ from proxy.model.words import Phase, Verb
 
 
 class Move(StrEnum):
-    """What moves a rollout; also the `kind` of its events. The operator's verbs bear the names of `Verb`."""
+    """What moves a rollout; also the `kind` of its events. The operator's verbs bear the names of `Verb`; `pause` may
+    also come from gates, `rollback` from gates and guard: an event's actor says from whom."""
 
     BEGIN = "begin"
     ADVANCE = "advance"

@@ -1,30 +1,60 @@
-"""What the configuration asks of a rollout: its stages or its fixed split, and the gates between the stages."""
+"""What the configuration asks of a rollout: its stages or its fixed split, and the gates between the stages.
+
+A holdback stays with legacy at every stage, so no weight is more than what it leaves. The last stage of `100` then is
+one of, say, 99 percent, and `promote --full` goes there; it is complete all the same: a rollout is complete when its
+plan is at its end, not when every user is the agent's. Its guard goes on comparing the agent with those held back.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
-from proxy.config.rollout_schema import Rollout
+from proxy.config.freeze import Freeze
+from proxy.config.rollout_schema import (
+    Allowance,
+    Ceiling,
+    Direction,
+    Floor,
+    Gates,
+    Guard,
+    Rollout,
+    SampleRatio,
+    Segments,
+)
+from proxy.model.snapshot import BUCKETS
 
 SPLIT_STAGE = "split"
 """The stage's name where the configuration holds a fixed split instead of stages."""
 
+_RATIO: Final = SampleRatio()
+_NEVER: Final = Freeze()
+
 
 @dataclass(frozen=True, slots=True)
 class PlanStage:
-    """`weight` in thousandths of a percent, `soak` in seconds."""
+    """`weight` in thousandths of a percent, `soak` in seconds. `manual`: only an operator moves on from here."""
 
     name: str
     weight: int
     soak: float
+    manual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """What must hold to leave a stage, beside its soak. Shares are 0 to 1; `slow_margin` is None without its guard."""
+    """What must hold to leave a stage, beside its soak, as the configuration says it: None where a gate was not asked
+    for. `latency` is also None without a guard that says what is slow; without a `key_coverage` there is a report."""
 
     min_samples: int
-    agreement: float
-    error_margin: float
-    slow_margin: float | None = None
+    agreement: Floor
+    error_rate: Allowance
+    latency: Allowance | None = None
+    segments: Segments | None = None
+    direction: Direction | None = None
+    kappa: Floor | None = None
+    fallback_rate: Ceiling | None = None
+    escalation_rate: Ceiling | None = None
+    key_coverage: Floor | None = None
+    sample_ratio: SampleRatio = _RATIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +70,8 @@ class Plan:
     """One rollout as the operator wants it. `stages` is empty exactly where `split` is given.
 
     `shadow` is the share of requests copied to the agent, in thousandths of a percent, at every stage.
+    `pause_on_failure`: a failed gate pauses the rollout, instead of rolling it back. `pause_on_inconclusive`: so does a
+    gate that is still inconclusive when the stage has soaked, instead of being waited for.
     """
 
     route: str
@@ -48,6 +80,9 @@ class Plan:
     gates: GateSpec
     shadow: int
     split: Split | None = None
+    pause_on_failure: bool = False
+    pause_on_inconclusive: bool = False
+    freeze: Freeze = _NEVER
 
     @property
     def last(self) -> int:
@@ -57,18 +92,43 @@ class Plan:
 
 def plan(route_name: str, rollout: Rollout) -> Plan:
     """The plan of one route's rollout section."""
-    split = rollout.split
-    latency = rollout.guard.latency
+    split, most = rollout.split, BUCKETS - rollout.holdback
     return Plan(
         route=route_name,
         version=rollout.version,
-        stages=() if split else tuple(PlanStage(stage.name, stage.weight, stage.soak) for stage in rollout.stages),
-        gates=GateSpec(
-            min_samples=rollout.gates.min_samples,
-            agreement=rollout.gates.agreement.min,
-            error_margin=rollout.guard.error_rate.margin,
-            slow_margin=latency.margin if latency else None,
+        stages=()
+        if split
+        else tuple(
+            PlanStage(stage.name, min(stage.weight, most), stage.soak, stage.approval == "manual")
+            for stage in rollout.stages
         ),
+        gates=_gates(rollout.gates, rollout.guard),
         shadow=split.shadow if split else rollout.shadow.percent,
-        split=Split(split.weight, split.shadow) if split else None,
+        split=Split(min(split.weight, most), split.shadow) if split else None,
+        pause_on_failure=rollout.on_failure == "pause",
+        pause_on_inconclusive=rollout.on_inconclusive == "pause",
+        freeze=Freeze(rollout.freeze, rollout.timezone),
     )
+
+
+def _gates(gates: Gates, guard: Guard) -> GateSpec:
+    return GateSpec(
+        min_samples=gates.min_samples,
+        agreement=gates.agreement,
+        error_rate=_allowed(gates.error_rate, guard.error_rate.margin),
+        latency=_allowed(gates.latency, guard.latency.margin) if guard.latency else None,
+        segments=gates.segments,
+        direction=gates.direction,
+        kappa=gates.kappa,
+        fallback_rate=gates.fallback_rate,
+        escalation_rate=gates.escalation_rate,
+        key_coverage=gates.key_coverage,
+        sample_ratio=gates.sample_ratio,
+    )
+
+
+def _allowed(gate: Allowance, margin: float) -> Allowance:
+    """With the guard's margin, where the gate says nothing of its own."""
+    if gate.margin is None and gate.max is None:
+        return gate.model_copy(update={"margin": margin})
+    return gate

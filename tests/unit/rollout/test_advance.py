@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.config.freeze import Freeze, parse_window
 from proxy.model.errors import CommandError
-from proxy.model.rollouts import ArmCount, Evidence, RolloutState
+from proxy.model.rollouts import ArmCount, Evidence, GateResult, RolloutState
 from proxy.model.words import Phase, Verb, Verdict
 from proxy.rollout.advance import Step, advance, begin, checkpoint, command, replan, rollback
 from proxy.rollout.plan import Plan, PlanStage, Split
-from tests.unit.rollout.examples import FIXED, GOOD, HOUR, NOW, PLAN, STAGES, USERS, at_stage
+from tests.unit.rollout.examples import FIXED, GOOD, HALVES, HOUR, NOW, PLAN, STAGES, USERS, asking, at_stage
 
 
 def place(state: RolloutState) -> tuple[str, str, int]:
@@ -53,18 +54,21 @@ def test_a_stage_moves_on_once_it_has_soaked_and_its_gates_passed() -> None:
     assert {gate.verdict for gate in step.gates} == {Verdict.PASSED}
 
 
+BAD = replace(GOOD, matched=900, mismatched=100)
+"""Surely agrees too seldom."""
+
+
 @pytest.mark.parametrize(
     "evidence",
     [
         Evidence(),
         replace(GOOD, agent=ArmCount(499, 0)),
         replace(GOOD, matched=80, mismatched=0),
-        replace(GOOD, matched=900, mismatched=100),
-        replace(GOOD, agent=ArmCount(1_000, 40)),
+        replace(GOOD, agent=ArmCount(1_000, 15)),
         replace(GOOD, legacy=ArmCount(1, 0)),
     ],
 )
-def test_inconclusive_and_failed_gates_hold_the_stage_however_long_it_soaks(evidence: Evidence) -> None:
+def test_inconclusive_gates_hold_the_stage_however_long_it_soaks(evidence: Evidence) -> None:
     step = advance(PLAN, at_stage(1), evidence, USERS, 1_000 * HOUR, NOW)
     assert step.event is None
     assert place(step.state) == ("progressing", "canary", 5_000)
@@ -76,7 +80,7 @@ def test_one_tick_moves_one_stage() -> None:
 
 
 def test_entering_a_last_stage_without_soak_completes() -> None:
-    step = advance(PLAN, at_stage(2), GOOD, USERS, HOUR, NOW)
+    step = advance(PLAN, at_stage(2), GOOD, HALVES, HOUR, NOW)
     assert moved(step) == ("complete", ("progressing", "half", 50_000), ("completed", "full", 100_000))
 
 
@@ -84,8 +88,8 @@ def test_a_last_stage_with_soak_is_held_first() -> None:
     plan = replace(PLAN, stages=STAGES[:3])
     held = advance(plan, at_stage(1, plan), GOOD, USERS, HOUR, NOW)
     assert moved(held) == ("advance", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
-    assert advance(plan, held.state, GOOD, USERS, HOUR - 1, NOW).event is None
-    done = advance(plan, held.state, GOOD, USERS, HOUR, NOW)
+    assert advance(plan, held.state, GOOD, HALVES, HOUR - 1, NOW).event is None
+    done = advance(plan, held.state, GOOD, HALVES, HOUR, NOW)
     assert moved(done) == ("complete", ("progressing", "half", 50_000), ("completed", "half", 50_000))
 
 
@@ -94,7 +98,7 @@ def test_only_a_progressing_rollout_soaks_and_moves(phase: Phase) -> None:
     state = replace(at_stage(1), phase=phase)
     step = advance(PLAN, state, GOOD, USERS, 1_000 * HOUR, NOW)
     assert (step.state, step.event) == (state, None)
-    assert [gate.name for gate in step.gates] == ["soak", "min_samples", "agreement", "error_rate"]
+    assert [gate.name for gate in step.gates][:4] == ["soak", "min_samples", "agreement", "error_rate"]
 
 
 def test_a_clock_that_steps_back_takes_no_soak_away() -> None:
@@ -111,7 +115,11 @@ def test_a_fixed_split_begins_at_its_weight_and_stays() -> None:
     state = begin(FIXED, None, NOW).state
     assert place(state) == ("progressing", "split", 5_000)
     assert state.shadow == 20_000
-    assert advance(FIXED, state, GOOD, USERS, 1_000 * HOUR, NOW) == Step(state)
+    for evidence in (GOOD, BAD):
+        step = advance(FIXED, state, evidence, USERS, 1_000 * HOUR, NOW)
+        assert (step.state, step.event) == (state, None)
+        assert [gate.name for gate in step.gates] == ["agreement", "error_rate", "key_coverage", "sample_ratio"]
+        assert all(gate.dry_run for gate in step.gates)
 
 
 def test_promote_goes_one_stage_on_without_asking_the_gates() -> None:
@@ -198,6 +206,141 @@ def test_a_verb_that_the_phase_does_not_allow_is_refused_and_changes_nothing() -
 def test_a_checkpoint_keeps_the_soak_under_a_new_revision() -> None:
     grown = advance(PLAN, at_stage(1), Evidence(), USERS, 30.0, NOW).state
     assert checkpoint(grown) == replace(grown, revision=grown.revision + 1)
+
+
+# What gates do that did not pass
+
+PAUSING = replace(PLAN, pause_on_failure=True, pause_on_inconclusive=True)
+UNDECIDED = replace(GOOD, matched=80, mismatched=0)
+
+
+def test_a_failed_gate_rolls_back_at_once_and_says_why() -> None:
+    step = advance(PLAN, at_stage(1), BAD, USERS, 0.2, NOW)
+    assert moved(step) == ("rollback", ("progressing", "canary", 5_000), ("degraded", "canary", 0))
+    assert step.event is not None
+    assert (step.event.actor, step.event.gates) == ("gates", step.gates)
+    assert step.state.reason == "failed: agreement: 90.00% of 1000 pairs agree, surely fewer than 95.00%"
+    assert (step.state.shadow, step.state.epoch) == (100_000, 1)
+
+
+def test_two_failed_gates_are_both_named() -> None:
+    step = advance(PLAN, at_stage(1), replace(BAD, agent=ArmCount(1_000, 500)), USERS, 0.2, NOW)
+    assert step.state.reason.endswith("surely fewer than 95.00% (and error_rate)")
+
+
+def test_a_failed_gate_ends_a_shadow_stage_too() -> None:
+    step = advance(PLAN, at_stage(0), BAD, USERS, 0.2, NOW)
+    assert moved(step) == ("rollback", ("progressing", "shadow", 0), ("degraded", "shadow", 0))
+    again = do(step.state, Verb.RETRY)
+    assert (place(again.state), again.state.epoch) == (("progressing", "shadow", 0), step.state.epoch + 1)
+
+
+def test_a_failed_gate_takes_back_what_serves_while_it_is_paused() -> None:
+    paused = do(at_stage(1), Verb.PAUSE).state
+    assert place(advance(PLAN, paused, BAD, USERS, 0.0, NOW).state) == ("degraded", "canary", 0)
+
+
+def test_a_paused_shadow_has_nothing_to_take_back() -> None:
+    paused = do(at_stage(0), Verb.PAUSE).state
+    step = advance(PLAN, paused, BAD, USERS, 0.0, NOW)
+    assert (step.state, step.event) == (paused, None)
+
+
+def test_a_failed_gate_may_pause_instead() -> None:
+    step = advance(PAUSING, replace(at_stage(1), soaked=60.0), BAD, USERS, 0.2, NOW)
+    assert moved(step) == ("pause", ("progressing", "canary", 5_000), ("paused", "canary", 5_000))
+    assert step.event is not None
+    assert (step.event.actor, step.state.soaked) == ("gates", 0.0)
+    assert advance(PAUSING, step.state, BAD, USERS, 0.0, NOW).event is None
+
+
+def test_who_resumes_after_a_pause_by_gates_gives_the_stage_another_soak() -> None:
+    paused = advance(PAUSING, at_stage(1), BAD, USERS, 0.2, NOW).state
+    resumed = do(paused, Verb.RESUME, PAUSING).state
+    assert (place(resumed), resumed.soaked) == (("progressing", "canary", 5_000), 0.0)
+    soaking = advance(PAUSING, resumed, BAD, USERS, HOUR - 1, NOW)
+    assert soaking.event is None
+    assert advance(PAUSING, soaking.state, GOOD, USERS, 1.0, NOW).state.stage_name == "half", "it may recover"
+    again = advance(PAUSING, soaking.state, BAD, USERS, 1.0, NOW)
+    assert moved(again) == ("pause", ("progressing", "canary", 5_000), ("paused", "canary", 5_000))
+
+
+def test_the_next_stage_may_pause_at_once_again() -> None:
+    paused = advance(PAUSING, at_stage(0), BAD, USERS, 0.2, NOW).state
+    promoted = do(paused, Verb.PROMOTE, PAUSING).state
+    assert place(advance(PAUSING, promoted, BAD, USERS, 0.2, NOW).state) == ("paused", "canary", 5_000)
+
+
+def test_an_operators_own_pause_keeps_the_soak_and_the_gates_their_say() -> None:
+    resumed = do(do(replace(at_stage(1), soaked=60.0), Verb.PAUSE, PAUSING).state, Verb.RESUME, PAUSING).state
+    assert resumed.soaked == 60.0
+    assert place(advance(PAUSING, resumed, BAD, USERS, 0.2, NOW).state) == ("paused", "canary", 5_000)
+
+
+def test_an_inconclusive_gate_may_pause_what_has_soaked() -> None:
+    assert advance(PAUSING, at_stage(1), UNDECIDED, USERS, HOUR - 1, NOW).event is None
+    step = advance(PAUSING, at_stage(1), UNDECIDED, USERS, HOUR, NOW)
+    assert moved(step) == ("pause", ("progressing", "canary", 5_000), ("paused", "canary", 5_000))
+    assert step.state.reason.startswith("the stage has soaked, and is undecided: agreement: 100.00% of 80 pairs agree")
+    resumed = do(step.state, Verb.RESUME, PAUSING).state
+    assert advance(PAUSING, resumed, UNDECIDED, USERS, HOUR - 1, NOW).event is None
+
+
+MANUAL = replace(PAUSING, stages=(STAGES[0], replace(STAGES[1], manual=True), *STAGES[2:]))
+FROZEN = replace(PAUSING, freeze=Freeze((parse_window("2027-01-15 - 2027-01-16"),)))
+
+
+@pytest.mark.parametrize("plan", [MANUAL, FROZEN])
+def test_where_only_freeze_or_approval_is_missing_nothing_pauses(plan: Plan) -> None:
+    step = advance(plan, at_stage(1), GOOD, USERS, HOUR, NOW)
+    assert (step.event, step.state.phase) == (None, Phase.PROGRESSING)
+    undecided = advance(plan, at_stage(1), UNDECIDED, USERS, HOUR, NOW)
+    assert undecided.state.phase is Phase.PAUSED
+
+
+def test_a_manual_stage_waits_for_promote_whose_event_carries_the_gates() -> None:
+    waiting = advance(MANUAL, at_stage(1), GOOD, USERS, HOUR, NOW)
+    step = command(MANUAL, waiting.state, Verb.PROMOTE, actor="ann", reason="go", now=NOW, gates=waiting.gates)
+    assert moved(step) == ("promote", ("progressing", "canary", 5_000), ("progressing", "half", 50_000))
+    assert step.event is not None
+    assert step.event.gates == waiting.gates
+
+
+def test_a_freeze_holds_what_passed_and_no_rollback() -> None:
+    step = advance(FROZEN, at_stage(1), GOOD, USERS, HOUR, NOW)
+    assert step.event is None
+    assert advance(FROZEN, step.state, GOOD, USERS, 0.0, NOW + 2 * 86_400).state.stage_name == "half"
+    thawed = replace(FROZEN, pause_on_failure=False)
+    assert place(advance(thawed, step.state, BAD, USERS, 0.0, NOW).state) == ("degraded", "canary", 0)
+    assert do(step.state, Verb.PROMOTE, FROZEN).state.stage_name == "half", "an operator still can"
+
+
+def test_a_dry_run_gate_only_reports() -> None:
+    plan = asking(agreement={"min": "95%", "dry_run": True})
+    for evidence in (BAD, UNDECIDED):
+        step = advance(plan, at_stage(1), evidence, USERS, HOUR, NOW)
+        assert moved(step)[0] == "advance"
+        (told,) = [gate for gate in step.gates if gate.name == "agreement"]
+        assert (told.dry_run, told.verdict is Verdict.PASSED) == (True, False)
+
+
+def test_a_split_that_is_not_the_one_asked_for_holds_and_never_rolls_back() -> None:
+    step = advance(PLAN, at_stage(1), GOOD, HALVES, HOUR, NOW)
+    assert (step.event, step.state.phase) == (None, Phase.PROGRESSING)
+
+
+def test_the_guards_numbers_go_into_the_history() -> None:
+    found = (GateResult("error_rate", Verdict.FAILED, 0.2, None, None, 100, "20%"),)
+    step = rollback(PLAN, at_stage(1), "20%", NOW, found)
+    assert step.event is not None
+    assert step.event.gates == found
+
+
+def test_with_a_holdback_the_last_stage_completes_too() -> None:
+    plan = replace(PLAN, stages=(*STAGES[:3], PlanStage("full", 99_000, 0.0)))
+    step = advance(plan, at_stage(2, plan), GOOD, HALVES, HOUR, NOW)
+    assert moved(step) == ("complete", ("progressing", "half", 50_000), ("completed", "full", 99_000))
+    assert place(do(at_stage(0, plan), Verb.PROMOTE, plan, full=True).state) == ("completed", "full", 99_000)
 
 
 def with_stages(*stages: PlanStage) -> Plan:

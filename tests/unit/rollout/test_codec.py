@@ -19,13 +19,13 @@ STATES = st.builds(
     RolloutState,
     route=TEXT, version=TEXT, phase=st.sampled_from(Phase), stage=st.integers(0, 100), stage_name=TEXT,
     weight=st.integers(0, 100_000), shadow=st.integers(0, 100_000), epoch=st.integers(1, 10**9),
-    revision=st.integers(1, 10**9), since=SECONDS, soaked=SECONDS, reason=TEXT, actor=TEXT,
+    revision=st.integers(1, 10**9), since=SECONDS, soaked=SECONDS, reason=TEXT, actor=TEXT, warned=st.booleans(),
 )  # fmt: skip
 PLACES = st.tuples(TEXT, TEXT, st.integers(0, 100_000))
 NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 RESULTS = st.builds(
     GateResult, name=TEXT, verdict=st.sampled_from(Verdict), value=NUMBERS, bound=NUMBERS, threshold=NUMBERS,
-    samples=st.integers(0, 10**12), reason=TEXT,
+    samples=st.integers(0, 10**12), reason=TEXT, dry_run=st.booleans(),
 )  # fmt: skip
 EVENTS = st.builds(
     Event, at=SECONDS, route=TEXT, version=TEXT, kind=TEXT, actor=TEXT, reason=TEXT, before=PLACES, after=PLACES,
@@ -49,8 +49,29 @@ def test_the_history_reads_the_event_that_was_written(event: Event) -> None:
 
 
 def test_what_is_written_says_its_format() -> None:
-    assert orjson.loads(encode_state(STATE))["format"] == 1
-    assert orjson.loads(encode_event(EVENT))["format"] == 1
+    assert orjson.loads(encode_state(STATE))["format"] == 2
+    assert orjson.loads(encode_event(EVENT))["format"] == 2
+
+
+STATE_OF_FORMAT_1 = b"""{"format":1,"route":"refunds","version":"v1","phase":"progressing","stage":1,
+"stage_name":"canary","weight":5000,"shadow":100000,"epoch":2,"revision":7,"since":1800000000.0,"soaked":12.5,
+"reason":"all gates of stage shadow passed","actor":"gates"}"""
+EVENT_OF_FORMAT_1 = b"""{"format":1,"at":1800000000.0,"route":"refunds","version":"v1","kind":"advance","actor":"gates",
+"reason":"all gates of stage shadow passed","before":["progressing","shadow",0],"after":["progressing","canary",5000],
+"gates":[{"name":"soak","verdict":"passed","value":86400.0,"bound":null,"threshold":86400.0,"samples":0,
+"reason":"held 1d of 1d"}]}"""
+
+
+def test_what_the_version_before_has_written_is_read() -> None:
+    """An upgrade in place goes on where the rollout stood."""
+    state = decode_state("k", STATE_OF_FORMAT_1)
+    assert state == RolloutState(
+        "refunds", "v1", Phase.PROGRESSING, 1, "canary", 5_000, 100_000, 2, 7, NOW, 12.5,
+        "all gates of stage shadow passed", "gates", warned=False,
+    )  # fmt: skip
+    assert decode_state("k", encode_state(state)) == state
+    (gate,) = decode_event("k", EVENT_OF_FORMAT_1).gates
+    assert (gate.name, gate.verdict, gate.dry_run) == ("soak", Verdict.PASSED, False)
 
 
 def changed(data: bytes, **fields: object) -> bytes:
@@ -66,7 +87,7 @@ def changed(data: bytes, **fields: object) -> bytes:
         (b'{"phase": "paused"}', "without a format number"),
         (changed(encode_state(STATE), format="1"), "without a format number"),
         (changed(encode_state(STATE), format=True), "without a format number"),
-        (changed(encode_state(STATE), format=2), "holds format 2 of a newer Crossfade, this one reads 1"),
+        (changed(encode_state(STATE), format=3), "holds format 3 of a newer Crossfade, this one reads 2"),
         (changed(encode_state(STATE), format=0), "holds format 0, which no Crossfade wrote"),
         (changed(encode_state(STATE), phase="melting"), "phase: "),
         (changed(encode_state(STATE), weight="5000"), "weight: "),

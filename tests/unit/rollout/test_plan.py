@@ -14,22 +14,62 @@ def test_the_default_stages_become_the_plan() -> None:
     assert made.stages[made.last].name == "full"
 
 
-def test_gates_and_guards_are_taken_over() -> None:
-    rollout = Rollout.model_validate(
-        {
-            "agent": "a",
-            "version": "v7",
-            "salt": "s",
-            "gates": {"min_samples": 50, "agreement": "90%"},
-            "guard": {"error_rate": {"margin": "1%"}, "latency": {"slower_than": "5s", "margin": "2%"}},
-        }
+def rollout(**sections: object) -> Rollout:
+    return Rollout.model_validate({"agent": "a", "version": "v7", "salt": "s", **sections})
+
+
+def test_gates_are_taken_over_with_the_margins_of_the_guard() -> None:
+    gates = plan(
+        "refunds",
+        rollout(
+            gates={"min_samples": 50, "agreement": "90%"},
+            guard={"error_rate": {"margin": "1%"}, "latency": {"slower_than": "5s", "margin": "2%"}},
+        ),
+    ).gates
+    assert gates.latency is not None
+    assert (gates.min_samples, gates.agreement.min, gates.error_rate.margin, gates.latency.margin) == (
+        50, 0.9, 0.01, 0.02,
+    )  # fmt: skip
+
+
+def test_a_gate_that_says_something_of_its_own_takes_no_margin_of_the_guard() -> None:
+    gates = plan("r", rollout(gates={"error_rate": {"max": "3%", "dry_run": True}})).gates
+    assert (gates.error_rate.margin, gates.error_rate.max, gates.error_rate.dry_run) == (None, 0.03, True)
+    reported = plan("r", rollout(gates={"error_rate": {"dry_run": True}})).gates.error_rate
+    assert (reported.margin, reported.dry_run) == (0.002, True)
+
+
+def test_without_a_latency_guard_there_is_no_latency_gate() -> None:
+    assert plan("r", rollout()).gates.latency is None
+
+
+def test_gates_that_nobody_asked_for_are_none() -> None:
+    gates = plan("r", rollout()).gates
+    assert [gates.segments, gates.direction, gates.kappa, gates.fallback_rate, gates.key_coverage] == [None] * 5
+
+
+def test_a_holdback_cuts_the_last_stage() -> None:
+    made = plan("r", rollout(holdback=1))
+    assert [stage.weight for stage in made.stages] == [0, 5_000, 10_000, 25_000, 50_000, 99_000]
+    assert plan("r", rollout(holdback=1, split={"weight": 100})).split == Split(99_000, 100_000)
+
+
+def test_what_gates_do_and_when_they_stand_still() -> None:
+    made = plan("r", rollout())
+    assert (made.pause_on_failure, made.pause_on_inconclusive, made.freeze.windows) == (False, False, ())
+    made = plan(
+        "r",
+        rollout(
+            on_failure="pause",
+            on_inconclusive="pause",
+            freeze=["Fri 16:00 - Mon 08:00"],
+            timezone="Europe/Berlin",
+            stages=[{"name": "a", "weight": 0, "soak": "1h", "approval": "manual"}, {"name": "b", "weight": 100}],
+        ),
     )
-    gates = plan("refunds", rollout).gates
-    assert (gates.min_samples, gates.agreement, gates.error_margin, gates.slow_margin) == (50, 0.9, 0.01, 0.02)
-
-
-def test_without_a_latency_guard_there_is_no_latency_margin() -> None:
-    assert plan("r", Rollout.model_validate({"agent": "a", "version": "1", "salt": "s"})).gates.slow_margin is None
+    assert (made.pause_on_failure, made.pause_on_inconclusive, made.freeze.timezone) == (True, True, "Europe/Berlin")
+    assert [window.text for window in made.freeze.windows] == ["Fri 16:00 - Mon 08:00"]
+    assert [stage.manual for stage in made.stages] == [True, False]
 
 
 def test_a_fixed_split_has_no_stages_and_its_own_shadow() -> None:
