@@ -1,7 +1,7 @@
 """What a pair is counted under: its request's segment, the direction of a mistake, the two decisions.
 
 All of it is read from masked bodies, so a hidden value never becomes a label. Labels are short and printable; how many
-different ones are kept is bounded where they are counted (`proxy.storage.totals`).
+different ones are kept is bounded where they are counted (`proxy.storage.tally`).
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 
 from proxy.model.rollouts import ANOTHER
 from proxy.model.words import Match
-from proxy.outcomes.decision import MISSING
 from proxy.outcomes.redact import MASK
 
 NONE: Final = "(none)"
