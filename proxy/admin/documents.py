@@ -3,9 +3,13 @@
 from typing import Any
 
 from proxy.analysis.agreement import lower_bound
+from proxy.analysis.kappa import kappa
+from proxy.analysis.segments import judge
+from proxy.config.rollout_schema import Segments
 from proxy.model.rollouts import ArmCount, Event, Evidence, GateResult
 from proxy.model.snapshot import RolloutSpec
-from proxy.rollout.gates import ALPHA
+from proxy.rollout import pairs
+from proxy.rollout.shares import ALPHA, FALSE_FAILURE
 from proxy.routing.explain import Explanation, Standing
 from proxy.telemetry.clock import rfc3339
 
@@ -37,17 +41,21 @@ def gate_document(gate: GateResult) -> dict[str, Any]:
     }
 
 
-def evidence_document(seen: Evidence) -> dict[str, Any]:
-    """What was seen at one stage. A share of nothing is null."""
+def evidence_document(seen: Evidence, rule: Segments | None = None) -> dict[str, Any]:
+    """What was seen at one stage. A share of nothing is null. `rule` is the gate that judges segments; without one they
+    have no verdict."""
+    compared = seen.matched + seen.mismatched
     return {
         "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
         "agreement": {
             "matched": seen.matched,
             "mismatched": seen.mismatched,
             "incomparable": seen.incomparable,
-            **_agreement(seen.matched, seen.mismatched, ALPHA),
+            "ratio": _share(seen.matched, compared),
+            "lower_bound": lower_bound(seen.matched, seen.mismatched, ALPHA) if compared else None,
         },
-        "segments": _segments(seen),
+        "kappa": _kappa(seen),
+        "segments": _segments(seen, rule),
         "direction": {"agent_yes": seen.agent_yes, "agent_no": seen.agent_no},
         "fallback_rate": _share(seen.fallbacks, seen.served),
         "escalation_rate": _share(seen.escalated, seen.agent.requests),
@@ -101,22 +109,25 @@ def _place(place: tuple[str, str, int]) -> dict[str, Any]:
     return {"phase": phase, "stage": stage, "weight": weight / 1000}
 
 
-def _segments(seen: Evidence) -> list[dict[str, Any]]:
-    """Those with the most pairs first. Their bounds hold all at once: each is taken with its part of ALPHA."""
-    alpha = ALPHA / max(1, len(seen.segments))
-    ordered = sorted(seen.segments.items(), key=lambda item: (-sum(item[1]), item[0]))
+def _segments(seen: Evidence, rule: Segments | None) -> list[dict[str, Any]]:
+    """As the gate judges them, or without a gate. Their bounds hold all at once."""
+    judged = pairs.judge(rule, seen) if rule else judge(seen.segments, 0.0, ALPHA, FALSE_FAILURE, min_samples=0, min_share=0.0)
     return [
-        {"name": name, "matched": matched, "mismatched": mismatched, **_agreement(matched, mismatched, alpha)}
-        for name, (matched, mismatched) in ordered
+        {
+            "name": segment.name,
+            "matched": segment.ok,
+            "mismatched": segment.bad,
+            "ratio": _share(segment.ok, segment.ok + segment.bad),
+            "lower_bound": segment.lower_bound,
+            "verdict": segment.verdict.value if rule else None,
+        }
+        for segment in judged
     ]
 
 
-def _agreement(matched: int, mismatched: int, alpha: float) -> dict[str, float | None]:
-    compared = matched + mismatched
-    return {
-        "ratio": _share(matched, compared),
-        "lower_bound": lower_bound(matched, mismatched, alpha) if compared else None,
-    }
+def _kappa(seen: Evidence) -> dict[str, float | None]:
+    found = kappa(seen.decisions, ALPHA)
+    return {"value": found.value, "lower_bound": found.lower, "upper_bound": found.upper}
 
 
 def _count(count: ArmCount) -> dict[str, int]:

@@ -229,7 +229,7 @@ async def test_evidence_of_every_stage_that_is_kept(world: World) -> None:
     assert status == 200
     assert (canary["version"], canary["epoch"], canary["stage"]) == ("2026-11-22", 2, "canary")
     assert canary["totals"]["agent"] == {"requests": 50, "failed": 2, "slow": 0}
-    assert [segment["name"] for segment in canary["segments"]] == ["late", "broken"]
+    assert [segment["name"] for segment in canary["segments"]] == ["broken", "late"]
     assert (shadow["agreement"]["matched"], before["version"], before["agreement"]["matched"]) == (20, "2026-10-01", 10)
     assert len((await world.get(f"{REFUNDS}/evidence?limit=1"))[1]["evidence"]) == 1
 

@@ -6,10 +6,11 @@ import orjson
 
 from proxy.admin.documents import event_document, evidence_document, explanation_document, stage_document
 from proxy.analysis.agreement import lower_bound
+from proxy.config.rollout_schema import Segments
 from proxy.model.rollouts import Event, Evidence, GateResult
 from proxy.model.snapshot import KeySource
 from proxy.model.words import Verdict
-from proxy.rollout.gates import ALPHA
+from proxy.rollout.shares import ALPHA
 from proxy.routing.explain import explain
 from tests.integration.admin_world import SEEN, SPEC, STAGES
 
@@ -69,16 +70,29 @@ def test_what_was_seen_at_a_stage() -> None:
             "ratio": 0.9,
             "lower_bound": lower_bound(36, 4, ALPHA),
         },
+        "kappa": {"value": None, "lower_bound": -1.0, "upper_bound": 1.0},
         "direction": {"agent_yes": 3, "agent_no": 1},
         "fallback_rate": 0.04,
         "escalation_rate": 0.02,
         "key_coverage": {"requests": 1_000, "no_key": 20, "ratio": 0.98},
     }
-    assert [(each["name"], each["matched"], each["mismatched"]) for each in segments] == [
-        ("late", 30, 1),
-        ("broken", 6, 3),
+    assert [(each["name"], each["matched"], each["mismatched"], each["verdict"]) for each in segments] == [
+        ("broken", 6, 3, None),
+        ("late", 30, 1, None),
     ]
-    assert segments[0]["lower_bound"] == lower_bound(30, 1, ALPHA / 2) < lower_bound(30, 1, ALPHA)
+    assert segments[1]["lower_bound"] == lower_bound(30, 1, ALPHA / 2) < lower_bound(30, 1, ALPHA)
+
+
+def test_segments_are_those_of_the_gate_where_there_is_one() -> None:
+    rule = Segments.model_validate({"by": "$.reason", "agreement": "20%", "min_samples": 10, "min_share": "1%"})
+    segments = evidence_document(SEEN, rule)["segments"]
+    assert [(each["name"], each["verdict"]) for each in segments] == [("broken", "inconclusive"), ("late", "passed")]
+
+
+def test_kappa_tells_agreement_from_chance() -> None:
+    seen = Evidence(decisions={("yes", "yes"): 400, ("no", "no"): 400, ("yes", "no"): 20})
+    found = evidence_document(seen)["kappa"]
+    assert 0.8 < found["lower_bound"] < found["value"] < found["upper_bound"] < 1.0
 
 
 def test_what_was_not_seen_has_no_share() -> None:
