@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`. The others: setup, check, bench, lock.
+# Two commands for a newcomer: `make demo` and `make test`. The others: setup, check, bench, simulate, lock.
 # PYTHON=python3.12 make clean setup picks another interpreter.
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ HOT_TESTS := tests/integration/gateway tests/integration/test_control_processes.
 INSTALL_VENV := { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing python3-venv" && \
   apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test check format bench simulate lock clean
 .DELETE_ON_ERROR:
 
 # Quick when the sources are those of the last time; without a C compiler it says so and all runs in pure Python.
@@ -51,6 +51,9 @@ format: $(STAMP)
 
 bench: setup
 	@$(BIN)/python -m benchmarks.load $(ARGS)
+
+simulate: $(STAMP)
+	@$(BIN)/python -m benchmarks.simulate $(ARGS)
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -36,11 +36,11 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine(versions: Mapping[str, str], command: str) -> str:
     """Where, when and with what the figures were made."""
     now = dt.datetime.now(dt.UTC)
-    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
+    peers = "".join(f" {name} {version}," for name, version in versions.items())
     return (
         f"{now:%Y-%m-%d}, `{command}`, commit {_commit()}. {_cpu_model()}, {os.cpu_count()} cores,"
-        f" {_memory_gib():.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}.{f' {peers}.' if peers else ''}"
-    )
+        f" {_memory_gib():.0f} GiB, Linux {platform.release()}, Python {platform.python_version()},{peers}"
+    ).removesuffix(",") + "."
 
 
 def called(target: str) -> str:
