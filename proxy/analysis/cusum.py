@@ -1,9 +1,11 @@
 """The fast rule: CUSUMs (Page 1954; Lorden 1971) of the agent's bad outcomes against a rate that is normal.
 
-Each look at a block of e seconds may be wrong with a chance of `alpha * e / DAY`: K alternatives at the threshold
-`h = log(K * DAY / (alpha * e))`, since a CUSUM stands at h or above with a chance of at most e^-h at any one look (its
-increments read backwards are a supermartingale; Ville). So the false alarms of a day add up to alpha, whether it has
-few blocks or many, and sparse traffic does not pay for ticks in which nothing came.
+Each look may be wrong with a chance of `alpha * e / DAY`, where e is how long it has been since the look before, in
+seconds: K alternatives at the threshold `h = log(K * DAY / (alpha * e))`, since a CUSUM stands at h or above with a
+chance of at most e^-h at any one look (its increments read backwards are a supermartingale; Ville). So the false alarms
+of a day add up to alpha, whether it has few blocks or many, and sparse traffic does not pay for ticks in which nothing
+came. For e a moving average is taken, which adds up to the same: else the chance of two requests soon after each other
+would make the threshold high.
 """
 
 from math import log, sqrt
@@ -24,8 +26,11 @@ MIN_REFERENCE: Final = 1e-4
 
 SHORTEST: Final = 1e-3
 LONGEST: Final = 10.0
-"""A block spends as if it lasted so many seconds at least and at most. Without the latter, a quiet night would leave so
-much to spend that three bad outcomes of one user sufficed in the morning."""
+"""A block counts as so many seconds at least and at most. Without the latter, a quiet night would leave so much to
+spend that three bad outcomes of one user sufficed in the morning."""
+
+PACE: Final = 0.25
+"""Weight of the newest block in the moving average."""
 
 HEADROOM: Final = 3.0
 """A CUSUM is capped so far above its usual threshold, so that it soon forgets a fault that both arms had."""
@@ -40,15 +45,6 @@ FULL_HISTORY: Final = 2_000.0
 """Legacy requests below which nothing is forgotten."""
 
 
-_LONG: Final = Block(LONGEST)
-
-
-def threshold(block: Block, alpha: float) -> float:
-    """h of one of the looks that `block` stands for."""
-    looks = max(1, block.looks)
-    return log(COUNT * DAY / (alpha * min(max(block.elapsed / looks, SHORTEST), LONGEST)))
-
-
 def alternatives(reference: float) -> list[float]:
     """`COUNT` rates; 0 in the place of those that are not clearly worse than the reference, or too near to 1."""
     least, most = RELATIVE[0] * reference, MAX_ALTERNATIVE / reference
@@ -56,34 +52,50 @@ def alternatives(reference: float) -> list[float]:
     return relative + [rate if rate >= least else 0.0 for rate in ABSOLUTE]
 
 
+_Kept = tuple[float, list[float], list[float], list[Block]]
+
+
 class Cusum:
     """One sum per alternative: `C <- max(0, C + f log(th/ref) + (n - f) log((1-th)/(1-ref)))` for f bad ones of n.
 
     `attribution` starts and ends with each of them, and is whatever its owner adds to it. `since` is what had been seen
-    when it began.
+    when it began. `pace`: usual seconds from look to look.
     """
 
-    __slots__ = ("_cap", "attribution", "since", "sums")
+    __slots__ = ("_cap", "_spent", "_tick", "attribution", "pace", "since", "sums")
 
     def __init__(self, alpha: float, tick: float) -> None:
-        self._cap = threshold(Block(tick), alpha) + HEADROOM
+        self._spent, self._tick = COUNT * DAY / alpha, tick
         self.restart()
+        self._cap = self.threshold + HEADROOM
 
     def restart(self) -> None:
+        self.pace = self._tick
         self.sums = [0.0] * COUNT
         self.attribution = [0.0] * COUNT
         self.since = [NOTHING] * COUNT
 
-    def keep(self) -> tuple[list[float], list[float], list[Block]]:
+    @property
+    def threshold(self) -> float:
+        return log(self._spent / self.pace)
+
+    @property
+    def least(self) -> float:
+        """The lowest that the threshold can become."""
+        return log(self._spent / LONGEST)
+
+    def keep(self) -> _Kept:
         """Its state, for `back`."""
-        return self.sums[:], self.attribution[:], self.since[:]
+        return self.pace, self.sums[:], self.attribution[:], self.since[:]
 
-    def back(self, kept: tuple[list[float], list[float], list[Block]]) -> None:
-        self.sums, self.attribution, self.since = kept
+    def back(self, kept: _Kept) -> None:
+        self.pace, self.sums, self.attribution, self.since = kept
 
-    def idle(self, block: Block) -> bool:
-        """Whether `block` leaves all sums at 0, whatever the reference."""
-        return not block.agent_bad and not any(self.sums)
+    def look(self, block: Block) -> bool:
+        """Call it first with each block. False where the block leaves all sums at 0, whatever the reference."""
+        elapsed = block.elapsed / (block.looks or 1)
+        self.pace += PACE * (min(max(elapsed, SHORTEST), LONGEST) - self.pace)
+        return block.agent_bad > 0 or any(self.sums)
 
     def add(self, index: int, th: float, reference: float, block: Block, before: Block) -> float:
         """Add the block to one sum and return what it is now, before its cap. `before`: all that was seen before."""
@@ -100,17 +112,15 @@ class Cusum:
         return now
 
     def dump(self) -> list[object]:
-        return [self.sums[:], self.attribution[:], [list(start) for start in self.since]]
+        return [self.pace, self.sums[:], self.attribution[:], [list(start) for start in self.since]]
 
     def restore(self, data: object) -> None:
         """Go on from what `dump` gave. Raises ValueError on anything else."""
-        sums, attribution, since = dumped.items(data, 3)
+        pace, sums, attribution, since = dumped.items(data, 4)
+        self.pace = min(max(*dumped.numbers([pace], 1), SHORTEST), LONGEST)
         self.sums = dumped.numbers(sums, COUNT)
         self.attribution = dumped.numbers(attribution, COUNT, signed=True)
         self.since = [dumped.block(start) for start in dumped.items(since, COUNT)]
-
-
-_Kept = tuple[float, float, float, tuple[list[float], list[float], list[Block]]]
 
 
 class TwoKeys:
@@ -126,20 +136,19 @@ class TwoKeys:
     Fires when C and A reach their thresholds together.
     """
 
-    __slots__ = ("_alpha", "_blame", "_margin", "_threshold", "bad", "cusum", "requests")
+    __slots__ = ("_blame", "_margin", "bad", "cusum", "requests")
 
     def __init__(self, margin: float, alpha: float, blame: float, tick: float) -> None:
-        self._margin, self._alpha, self._blame = margin, alpha, -log(blame)
+        self._margin, self._blame = margin, -log(blame)
         self.requests = self.bad = 0.0  # legacy's history, forgetting
         self.cusum = Cusum(alpha, tick)
-        self._threshold = threshold(Block(tick), alpha)
 
-    def keep(self) -> _Kept:
+    def keep(self) -> tuple[float, float, _Kept]:
         """Its state, for `back`."""
-        return self.requests, self.bad, self._threshold, self.cusum.keep()
+        return self.requests, self.bad, self.cusum.keep()
 
-    def back(self, kept: _Kept) -> None:
-        self.requests, self.bad, self._threshold, cusum = kept
+    def back(self, kept: tuple[float, float, _Kept]) -> None:
+        self.requests, self.bad, cusum = kept
         self.cusum.back(cusum)
 
     @property
@@ -159,9 +168,7 @@ class TwoKeys:
 
     def close(self, block: Block, before: Block) -> int:
         """The place of the alternative that fired, the most certain one where several did; -1 where none did."""
-        fired = -1
-        if self.known and not self.cusum.idle(block):
-            fired = self._judge(block, before)
+        fired = self._judge(block, before) if self.cusum.look(block) and self.known else -1
         self.learn(block)
         return fired
 
@@ -171,12 +178,12 @@ class TwoKeys:
         if self.requests + block.legacy < MIN_HISTORY:
             return False
         reference = self._margin + (self.bad + 1) / (self.requests + block.legacy + 20)
-        return max(self.cusum.sums) - block.agent_bad * log(min(reference, 1.0)) >= threshold(_LONG, self._alpha)
+        return max(self.cusum.sums) - block.agent_bad * log(min(reference, 1.0)) >= self.cusum.least
 
     def score(self) -> float:
         """The way to firing, 0 to 1: the key that lags behind, of the alternative that is ahead."""
-        keys = zip(self.cusum.sums, self.cusum.attribution, strict=True)
-        return max(0.0, *(min(c / self._threshold, a / self._blame, 1.0) for c, a in keys))
+        least, keys = self.cusum.threshold, zip(self.cusum.sums, self.cusum.attribution, strict=True)
+        return max(0.0, *(min(c / least, a / self._blame, 1.0) for c, a in keys))
 
     def learn(self, block: Block) -> None:
         """Add legacy's outcomes to its history, which forgets, but never below FULL_HISTORY requests."""
@@ -201,7 +208,7 @@ class TwoKeys:
 
     def _judge(self, block: Block, before: Block) -> int:
         rate, reference = self.rate, self.reference
-        self._threshold = least = threshold(block, self._alpha)
+        least = self.cusum.threshold
         share = block.agent / (block.agent + block.legacy)
         sums, attribution, fired = self.cusum.sums, self.cusum.attribution, -1
         for index, th in enumerate(alternatives(reference)):

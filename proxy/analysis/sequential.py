@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from proxy.analysis import dumped
 from proxy.analysis.block import NOTHING, Block
-from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, TwoKeys, alternatives, threshold
+from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, TwoKeys, alternatives
 from proxy.analysis.edetector import EDetector
 
 ALPHA: Final = 0.001
@@ -164,14 +164,12 @@ class OneArm:
 
     RULE: Final = "one-arm"
 
-    __slots__ = ("_alpha", "_closed", "_cusum", "_fired", "_threshold", "_waiting", "reference")
+    __slots__ = ("_closed", "_cusum", "_fired", "_waiting", "reference")
 
     def __init__(self, reference: float, *, alpha: float = ALPHA, tick: float = TICK) -> None:
         """`reference`: the rate of bad outcomes that is normal, 0 to 1, all margins included."""
         self.reference = max(reference, MIN_REFERENCE)
-        self._alpha = alpha
         self._cusum = Cusum(alpha, tick)
-        self._threshold = threshold(Block(tick), alpha)
         self._fired: Finding | None = None
         self._waiting = self._closed = NOTHING
 
@@ -191,9 +189,9 @@ class OneArm:
             return
         before = self._closed
         self._closed, self._waiting = before.plus(block), NOTHING
-        if self._cusum.idle(block):
+        if not self._cusum.look(block):
             return
-        self._threshold = least = threshold(block, self._alpha)
+        least = self._cusum.threshold
         for index, th in enumerate(alternatives(self.reference)):
             now = self._cusum.add(index, th, self.reference, block, before)
             if now >= least and self._fired is None:
@@ -204,19 +202,19 @@ class OneArm:
         """As `TwoArms.judge`."""
         if self._fired is not None or not any(block.agent_bad for block in tail):
             return self.finding()
-        kept = self._threshold, self._waiting, self._closed, self._cusum.keep()
+        kept = self._waiting, self._closed, self._cusum.keep()
         for block in tail:
             self.add(block)
         finding = self.finding()
         self._fired = None
-        self._threshold, self._waiting, self._closed, cusum = kept
+        self._waiting, self._closed, cusum = kept
         self._cusum.back(cusum)
         return finding
 
     def finding(self) -> Finding:
         if self._fired is not None:
             return self._fired
-        return self._say(self._closed, fired=False, score=min(1.0, max(self._cusum.sums) / self._threshold))
+        return self._say(self._closed, fired=False, score=min(1.0, max(self._cusum.sums) / self._cusum.threshold))
 
     def dump(self) -> list[object]:
         fired = list(self._fired) if self._fired is not None else []
