@@ -270,9 +270,9 @@ class Gates(Section):
     """What must hold to leave a stage, beside its soak."""
 
     min_samples: Whole = Field(default=500, ge=1, le=1_000_000_000)
-    """Fewer samples are inconclusive."""
+    """No stage is left, and no gate fails, on fewer: comparable pairs in a shadow stage, later the agent's requests."""
     agreement: AtLeast = Floor.model_validate({"min": "95%"})
-    """The agreement that must be shown. No number of pairs shows 100%."""
+    """The agreement that must be shown. No number of pairs shows 100%; 0 only reports."""
     segments: Segments | None = None
     direction: Direction | None = None
     kappa: AtLeast | None = None

@@ -96,7 +96,7 @@ def test_the_first_example_has_every_key() -> None:
 
 def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> None:
     text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
-    text = re.sub(r"^( {0,6})# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(r"^( {0,10})# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
     text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
     config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters"}, lambda path: path)
     assert config.override is not None
@@ -105,6 +105,11 @@ def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> No
     assert len(tls_files(config)) == 6
     assert config.listen.tls is not None
     assert config.listen.tls.client_auth == "required"
+    rollout = config.routes[0].rollout
+    assert rollout is not None
+    gates = rollout.gates
+    assert None not in (gates.segments, gates.direction, gates.kappa, gates.fallback_rate, gates.key_coverage)
+    assert rollout.guard.error_rate.objective == 0.05
 
 
 def test_the_stages_that_the_first_example_calls_the_default_are_the_default() -> None:

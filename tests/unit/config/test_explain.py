@@ -5,11 +5,23 @@ import pytest
 from tests.unit.config.texts import SMALL, problems, spoiled, with_rollout
 
 NAME = "is no name; write at most 64 lower-case letters, digits, - or _, with a letter or digit at both ends"
+LONG = {
+    "name": NAME,
+    "all": "can never pass: no number of samples shows 100%; write less, such as 99.5%",
+    "none": "can never pass: no number of samples shows that there are none; write more, such as 0.1%",
+    "window": "is no window; write days and times (Fri 16:00 - Mon 08:00), times of each day (18:00 - 08:00) or dates"
+    " (2026-12-23 - 2027-01-02)",
+    "store": "must be embedded, redis://host:port/db, redis+sentinel://host:port,host:port/service, "
+    "redis+cluster://host:port,host:port, one of these with rediss, or unix:///path",
+    "zone": "is no time zone that this machine knows; write one such as Europe/Berlin, and install tzdata if it is one",
+}
 
 
 def table(text: str) -> list[tuple[str, str]]:
-    """Entries of two lines each, with a blank line between them. `<name>` stands for the sentence above."""
-    entries = [entry.splitlines() for entry in text.replace("<name>", NAME).strip().split("\n\n")]
+    """Entries of two lines each, with a blank line between them. `<name>` stands for a sentence above."""
+    for name, sentence in LONG.items():
+        text = text.replace(f"<{name}>", sentence)
+    entries = [entry.splitlines() for entry in text.strip().split("\n\n")]
     return [(written, said.strip()) for written, said in entries]
 
 
@@ -57,7 +69,97 @@ gates: {readiness: required}
     gates.readiness: "required" needs the readiness checklist, which is not built yet; write off
 
 gates: {agreement: 100%}
-    gates.agreement: "100%" can never pass: no number of pairs shows that all agree; write less, such as 99.5%
+    gates.agreement: "100%" <all>
+
+gates: {agreement: {min: 100%, dry_run: true}}
+    gates.agreement.min: "100%" <all>
+
+gates: {agreement: {dry_run: true}}
+    gates.agreement.min: is missing
+
+gates: {agreement: {min: 90%, dryrun: true}}
+    gates.agreement.dryrun: is no known key; did you mean dry_run?
+
+gates: {agreement: [90%]}
+    gates.agreement: is no share; write 0 to 100 percent with the sign, such as 0.2% or 95%
+
+gates: {agreement: {min: 90%, dry_run: maybe}}
+    gates.agreement.dry_run: "maybe" is neither true nor false
+
+gates: {kappa: 0.6}
+    gates.kappa: 0.6 is no share; write 0 to 100 percent with the sign, such as 0.2% or 95%
+
+gates: {fallback_rate: 0}
+    gates.fallback_rate: 0 <none>
+
+gates: {escalation_rate: {max: 0%}}
+    gates.escalation_rate.max: "0%" <none>
+
+gates: {error_rate: {max: 0}}
+    gates.error_rate.max: 0 <none>
+
+gates: {error_rate: 1%}
+    gates.error_rate: "1%" must be a mapping of keys
+
+gates: {segments: {agreement: 90%}}
+    gates.segments.by: is missing
+
+gates: {segments: {by: type}}
+    gates.segments.by: "type" is no JSON path; it starts at the root, such as $.decision
+
+gates: {segments: {by: $.type, agreement: 100%}}
+    gates.segments.agreement: "100%" <all>
+
+gates: {segments: {by: $.type, min_samples: 0}}
+    gates.segments.min_samples: 0 is too small; it must be at least 1
+
+gates: {direction: {yes: []}}
+    gates.direction.yes: must not be empty
+
+gates: {direction: {yes: approve}}
+    gates.direction.yes: "approve" must be a list
+
+gates: {direction: {yes: [{a: 1}]}}
+    gates.direction.yes[0]: is no single value; write a text, a number, true or false
+
+gates: {direction: {yes: [approve], worse: agent}}
+    gates.direction.worse: "agent" is not known; did you mean agent_no?
+
+holdback: 101
+    holdback: 101 is not between 0 and 100 percent
+
+on_failure: rolback
+    on_failure: "rolback" is not known; did you mean rollback?
+
+on_inconclusive: wait
+    on_inconclusive: "wait" is not known; write hold or pause
+
+freeze: Fri 16:00 - Mon 08:00
+    freeze: "Fri 16:00 - Mon 08:00" must be a list
+
+freeze: [Friday 16:00 - Mon 08:00]
+    freeze[0]: "Friday 16:00 - Mon 08:00" <window>
+
+freeze: [08:00 - 08:00]
+    freeze[0]: "08:00 - 08:00" ends where it begins
+
+freeze: [2027-01-02 - 2026-12-23]
+    freeze[0]: "2027-01-02 - 2026-12-23" ends before it begins
+
+freeze: [2026-02-29 - 2026-03-01]
+    freeze[0]: "2026-02-29 - 2026-03-01" names 2026-02-29, which is no date
+
+freeze: [00:00 - 12:00, 12:00 - 24:00]
+    freeze: leaves no minute of the week free; what shall never move by itself takes approval: manual
+
+timezone: Berlin
+    timezone: "Berlin" <zone>
+
+timezone: ../Berlin
+    timezone: "../Berlin" <zone>
+
+stages: [{name: a, weight: 5, approval: yes}]
+    stages[0].approval: "yes" is not known; write automatic or manual
 
 gates: {readiness: of}
     gates.readiness: "of" is not known; did you mean off?
@@ -221,7 +323,7 @@ store: redis://:hunter2@h/0?ssl_cert_reqs=none
     store: has the option 'ssl_cert_reqs', which is none of db, username, password
 
 store: memcached://h
-    store: must be embedded, redis://host:port/db, redis+sentinel://host:port,host:port/service, redis+cluster://host:port,host:port, one of these with rediss, or unix:///path
+    store: <store>
 
 data_dir: ""
     data_dir: "" must not be empty

@@ -54,6 +54,17 @@ def test_keys_have_descriptions_and_bounds() -> None:
     assert key("Route", "name")["pattern"] == "^(?:[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?)$"
 
 
+def test_a_gate_is_a_share_or_a_mapping() -> None:
+    short, written = key("Gates", "agreement")["anyOf"]
+    assert (short["type"], written) == ("string", {"$ref": "#/$defs/Floor"})
+    assert SCHEMA["$defs"]["Floor"]["required"] == ["min"]
+    assert [kind.get("type", kind.get("$ref")) for kind in key("Gates", "escalation_rate")["anyOf"]] == [
+        "string", "#/$defs/Ceiling", "null",
+    ]  # fmt: skip
+    assert key("Rollout", "freeze")["items"]["type"] == "string"
+    assert key("Rollout", "freeze")["default"] == []
+
+
 def test_the_schema_shows_no_python_value_as_a_default() -> None:
     assert "1048576" not in json.dumps(SCHEMA)
     assert "86400" not in json.dumps(SCHEMA)
