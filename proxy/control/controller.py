@@ -1,8 +1,9 @@
 """The controller: it turns configuration and rollouts into snapshots, and moves the rollouts.
 
-Two loops. One watches: it feeds the guards with what the workers report and needs no store. The other looks: it asks
-the store for each rollout's evidence and moves stages. With the store away the second one holds everything where it is,
-while the first one, and the workers' breakers, can still take traffic away.
+Four loops. One watches: it feeds the guards with what the workers report and needs no store. One shares: it renews the
+lease, and exchanges with other replicas what arrived. One follows: what others saved takes effect here. One looks: it
+asks the store for each rollout's evidence, and as the lease holder moves stages. With the store away the last three
+leave everything where it is, while the first one, and the workers' breakers, can still take traffic away.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ import structlog
 
 from proxy.config.compile import compile_snapshot
 from proxy.control.configuration import Loaded
-from proxy.control.course import INTERVAL, Course
+from proxy.control.course import Course
 from proxy.control.guard import Arrivals
+from proxy.control.sharing import Sharing
 from proxy.model.clock import Clock
 from proxy.model.errors import ConflictError, StoreError, StoreFormatError, StoreUnavailableError
 from proxy.model.link import Trip
+from proxy.model.measures import SLOT
 from proxy.model.ports import RolloutStore
 from proxy.model.snapshot import Placement, Snapshot
 from proxy.model.tick import Tick
@@ -30,8 +33,18 @@ from proxy.telemetry.tasks import spawn, stop
 
 _log = structlog.get_logger()
 
+WATCH: Final = SLOT
+SHARE: Final = 0.5
+FOLLOW: Final = 0.25
+LOOK: Final = 0.5
+"""Seconds between two rounds of each loop. A rollback anywhere must have reached all within a second."""
+
+_AT_ONCE: Final = 8
+"""Rollouts that are looked at together: what one of them waits for must not hold up all others."""
+_LATE: Final = 1.0
+"""Seconds in which the end of a request is heard of."""
 _ENDING: Final = 3.0
-"""Seconds for the last checkpoint; a store that does not answer must not hold up the end."""
+"""Seconds for what is saved last; a store that does not answer must not hold up the end."""
 
 
 class Controller:
@@ -42,6 +55,7 @@ class Controller:
         self,
         loaded: Loaded,
         store: RolloutStore,
+        sharing: Sharing,
         metrics: Metrics,
         clock: Clock,
         publish: Callable[[Snapshot], None],
@@ -50,11 +64,11 @@ class Controller:
     ) -> None:
         self.loaded = loaded
         self.store_up = True
-        self._store, self._metrics, self._clock, self._publish = store, metrics, clock, publish
-        self._data_dir, self._last = data_dir, last
+        self._store, self._sharing, self._metrics, self._clock = store, sharing, metrics, clock
+        self._publish, self._data_dir, self._last = publish, data_dir, last
         self.number = last.number if last is not None else 0
         self._arrivals = Arrivals()
-        self._held: dict[str, str] = {}
+        self._held: dict[tuple[str, str], str] = {}
         self.snapshot: Snapshot | None = None
         self.courses = {name: self._course(name, loaded) for name in loaded.plans}
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,20 +86,33 @@ class Controller:
                 raise
             self._note_store(error)
         self._speak()
-        self._tasks = [
-            spawn(self._every(INTERVAL, self._watch), "controller watch"),
-            spawn(self._every(INTERVAL, self.look), "controller look"),
-        ]
+        if self.store_up:
+            await self.share()
+        loops = ((WATCH, self._watch), (SHARE, self.share), (FOLLOW, self.follow), (LOOK, self.look))
+        self._tasks = [spawn(self._every(*loop), f"controller {loop[1].__name__}") for loop in loops]
 
     async def close(self) -> None:
-        """Stop, and save how long the stages have held."""
+        """Stop, save how long the stages have held and what the guards know, and let another replica decide."""
         await stop(*self._tasks)
         try:
             async with asyncio.timeout(_ENDING):
                 for course in self.courses.values():
                     await course.checkpoint()
+                await self._sharing.release()
         except (StoreError, ConflictError, TimeoutError) as error:
             _log.warning("soak_not_saved", problem=str(error) or "the store did not answer")
+
+    # What can be asked
+
+    @property
+    def leads(self) -> bool | None:
+        """Whether this replica decides; None while nobody knows who does."""
+        return self._sharing.leads if self._sharing.known else None
+
+    @property
+    def replicas(self) -> int:
+        """How many live, this one included."""
+        return self._sharing.alive
 
     # What comes from workers
 
@@ -96,34 +123,51 @@ class Controller:
         """Take the traffic from the agent everywhere, now; save it beside."""
         course = self.courses.get(trip.route)
         if course is not None and course.trip(trip):
-            spawn(course.save(), f"save the rollback of {trip.route}")
+            self._save(course)
 
     # What goes on by itself
 
-    async def _watch(self, elapsed: float) -> None:
-        self.watch(elapsed)
+    async def _watch(self) -> None:
+        self.watch()
 
-    def watch(self, elapsed: float) -> None:
+    def watch(self) -> None:
+        """Ask the guards. No await: a store that hangs does not hold up a rollback."""
+        slot = int(self._clock.monotonic() / SLOT)
         for course in self.courses.values():
-            if course.state is not None:
-                state = course.state
-                course.watch(elapsed, self._arrivals.take((state.route, state.version, state.epoch)))
-        states = [course.state for course in self.courses.values() if course.state is not None]
-        self._arrivals.watch({(state.route, state.version, state.epoch) for state in states})
+            if (key := course.watched) is not None:
+                rows = self._arrivals.take(key)
+                self._sharing.note(key, rows)
+                if course.watch(slot, rows):
+                    self._save(course)
+        self._arrivals.watch({course.key for course in self.courses.values() if course.key is not None})
 
-    async def look(self, elapsed: float) -> None:
-        """One tick of the stage machine over all rollouts; held where the store is away."""
-        for course in list(self.courses.values()):
-            try:
-                await course.look(elapsed)
-            except StoreUnavailableError as error:
-                self._note_store(error)
-                return
-            except (StoreError, ConflictError) as error:
-                self._hold(course, error)
-            else:
-                self._hold(course, None)
-        self._note_store(None)
+    async def share(self) -> None:
+        """Renew the lease; tell the other replicas what arrived here, and hear what arrived there."""
+        for report in await self._sharing.share([*self.courses]):
+            if (course := self.courses.get(report.route)) is not None:
+                course.hear(report)
+
+    async def follow(self) -> None:
+        """Obey what others saved."""
+        courses = [*self.courses.values()]
+        revisions = [course.revision for course in courses]
+        try:
+            answers = await self._store.load_all([course.plan.route for course in courses])
+        except StoreUnavailableError:
+            return  # each look says so too
+        for course, revision, answer in zip(courses, revisions, answers, strict=True):
+            await self._try(course, "follow", course.obey(answer, revision))
+
+    async def look(self) -> None:
+        """One round of the stage machine over all rollouts; each is held where its part of the store is away."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(course: Course) -> StoreUnavailableError | None:
+            async with turns:
+                return await self._try(course, "look", course.look())
+
+        troubles = await asyncio.gather(*(look(course) for course in self.courses.values()))
+        self._note_store(next(filter(None, troubles), None))
 
     # Configuration
 
@@ -135,11 +179,11 @@ class Controller:
             await self._settle(course)
         for name, course in self.courses.items():
             if name in loaded.plans:
-                course.follow(loaded.plans[name], loaded.rollouts[name])
+                course.follow(loaded.plans[name], loaded.rollouts[name], _longest(loaded, name))
                 try:
                     await self._settle(course)
                 except StoreFormatError as error:
-                    self._hold(course, error)
+                    self._hold(course, error, "look")
         for name in self.loaded.routes.keys() - loaded.routes.keys():
             self._metrics.remove_route(name)
         for name in self.courses.keys() - loaded.plans.keys():
@@ -177,7 +221,25 @@ class Controller:
     def _course(self, name: str, loaded: Loaded) -> Course:
         place = self._last.placements.get(name) if self._last is not None else None
         plan, rollout = loaded.plans[name], loaded.rollouts[name]
-        return Course(plan, rollout, self._store, self._metrics, self._clock, self._moved, place)
+        wait, reach = _longest(loaded, name), (self._store, self._sharing, self._metrics, self._clock)
+        return Course(plan, rollout, wait, *reach, self._moved, place)
+
+    def _save(self, course: Course) -> None:
+        spawn(course.save(), f"save the rollback of {course.plan.route}")
+
+    async def _try(self, course: Course, name: str, step: Awaitable[None]) -> StoreUnavailableError | None:
+        """Take a step with one rollout. What it raises holds this rollout alone. The store's being away is returned."""
+        try:
+            await step
+        except StoreUnavailableError as error:
+            return error
+        except (StoreError, ConflictError) as error:
+            self._hold(course, error, name)
+        except Exception:  # noqa: BLE001  # a fault of ours in one rollout must not hold up the others
+            _log.exception("controller_failed", route=course.plan.route)
+        else:
+            self._hold(course, None, name)
+        return None
 
     async def _settle(self, course: Course) -> None:
         """Or let the next look do it."""
@@ -186,17 +248,17 @@ class Controller:
         except StoreUnavailableError as error:
             self._note_store(error)
         except ConflictError as error:
-            self._hold(course, error)
+            self._hold(course, error, "look")
 
-    def _hold(self, course: Course, error: Exception | None) -> None:
-        """Say once why a rollout cannot be looked at."""
+    def _hold(self, course: Course, error: Exception | None, step: str) -> None:
+        """Say once why a rollout cannot take this step."""
         route, problem = course.plan.route, str(error) if error is not None else ""
-        if problem != self._held.get(route, ""):
+        if problem != self._held.get((route, step), ""):
             if problem:
                 _log.error("rollout_held", route=route, problem=problem)
             else:
-                _log.info("rollout_looked_at_again", route=route)
-        self._held[route] = problem
+                _log.info("rollout_goes_on", route=route)
+        self._held[route, step] = problem
 
     def _note_store(self, error: StoreError | None) -> None:
         up = error is None
@@ -207,14 +269,18 @@ class Controller:
         self.store_up = up
         self._metrics.store_up(up)
 
-    async def _every(self, interval: float, step: Callable[[float], Awaitable[None]]) -> None:
-        """Call `step`, with the seconds since it was called last, as long as we live. Nothing it raises ends this."""
-        last = self._clock.monotonic()
+    async def _every(self, interval: float, step: Callable[[], Awaitable[None]]) -> None:
+        """Call `step` as long as we live. Nothing it raises ends this."""
         while True:
             await asyncio.sleep(interval)
-            now = self._clock.monotonic()
-            elapsed, last = now - last, now
             try:
-                await step(elapsed)
-            except Exception:  # noqa: BLE001  # whatever it is, it is logged, and must not have been the last look
+                await step()
+            except Exception:  # noqa: BLE001  # whatever it is, it is logged, and must not have been the last round
                 _log.exception("controller_failed")
+
+
+def _longest(loaded: Loaded, route: str) -> float:
+    """Seconds that a request of this route may take on either arm, before a timeout ends it."""
+    arms = (loaded.routes[route].legacy, loaded.rollouts[route].agent)
+    timeouts = [loaded.config.upstreams[name].timeouts for name in arms]
+    return max(each.connect + each.response for each in timeouts) + _LATE

@@ -1,155 +1,230 @@
-"""One rollout on its way: its state in memory, and the store behind it.
+"""One rollout on its way: what moves it. Where it stands, and what is saved when, is in `standing`.
 
-Rules kept here:
-- what raises the agent's traffic is saved first and takes effect then; what takes traffic away takes effect at once and
-  is saved as soon as the store lets it;
-- a rollback never waits for the store: it happens between two awaits of whatever else goes on, and whoever awaited
-  looks again at the state it began with;
-- a state that somebody else saved is obeyed; one that the store lost is put back, for a lost rollback would be worse
-  than a lost promotion;
-- soak grows only while the store answers and the rollout is looked at, by at most `MAX_ELAPSED` at a time.
+Every replica looks at the evidence and asks the gates, so that each can show them, and obeys what others saved. What
+follows from it is done once:
+- the lease holder alone moves stages, lets the soak grow, and rolls back for a gate or the guard. Where nobody can know
+  who holds the lease, the guard rolls back here at once;
+- a breaker's trip and an operator's verb are done by whoever hears of them.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from proxy.analysis.agreement import lower_bound
 from proxy.config.rollout_schema import Rollout
-from proxy.control.guard import Guard
+from proxy.control.figures import show
+from proxy.control.guard import Key
+from proxy.control.soak import Soak
+from proxy.control.standing import Standing
+from proxy.control.watch import Watch
 from proxy.model.clock import Clock
-from proxy.model.errors import ConflictError, StoreError, StoreUnavailableError
+from proxy.model.errors import ConflictError, StoreError
 from proxy.model.link import Trip
 from proxy.model.ports import RolloutStore
-from proxy.model.rollouts import Event, Evidence, GateResult, RolloutState
+from proxy.model.rollouts import Arrived, Evidence, GateResult, Report, RolloutState, Users
 from proxy.model.snapshot import Placement
 from proxy.model.words import Phase, Verb, Verdict
-from proxy.rollout import advance
+from proxy.rollout import advance, gates
 from proxy.rollout.advance import Step
-from proxy.rollout.gates import ALPHA
 from proxy.rollout.plan import Plan
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger()
 
-INTERVAL: Final = 0.5
-"""Seconds between two looks at a rollout."""
 CHECKPOINT: Final = 5.0
 """Seconds of grown soak after which it is saved: what a crash can cost."""
-MAX_ELAPSED: Final = 5.0
-"""Seconds that one tick may add to a soak: after a longer pause (a stopped process) nobody was looking."""
 _ATTEMPTS: Final = 5
 
 Moved = Callable[[], None]
 """Called, without waiting, when traffic must change."""
 
 
+class Lease(Protocol):
+    """What a rollout asks of `proxy.control.sharing`."""
+
+    @property
+    def leads(self) -> bool: ...
+
+    @property
+    def may_roll_back(self) -> bool: ...
+
+
 class Course:
     """`state` is None until the store could be asked; until then `fallback`, where it fits the plan, says where the
-    rollout stands."""
+    rollout stands. `wait`: seconds after which a request can no longer end by a timeout."""
 
     def __init__(
         self,
         plan: Plan,
         rollout: Rollout,
+        wait: float,
         store: RolloutStore,
+        lease: Lease,
         metrics: Metrics,
         clock: Clock,
         moved: Moved,
         fallback: Placement | None = None,
     ) -> None:
         self.plan, self.rollout = plan, rollout
-        self.state: RolloutState | None = None
         self.settled = False
-        self.evidence = Evidence()
+        self.evidence, self.users = Evidence(), Users()
         self.gates: tuple[GateResult, ...] = ()
-        self.guards: tuple[GateResult, ...] = ()
-        self._store, self._metrics, self._clock, self._moved = store, metrics, clock, moved
+        self._store, self._lease, self._metrics, self._clock, self._moved = store, lease, metrics, clock, moved
         self._fallback = fallback
         self._early_trip: Trip | None = None
-        self._guard: Guard | None = None
-        self._unsaved: Step | None = None
-        self._saved_soak = 0.0
+        self._standing = Standing(plan.route, store, clock, self._taken)
+        self._watch, self._soak = Watch(store, clock, wait), Soak(clock)
+        self._place = self.placement
         self._lock = asyncio.Lock()
+
+    @property
+    def state(self) -> RolloutState | None:
+        return self._standing.state
+
+    @property
+    def revision(self) -> int:
+        return self.state.revision if self.state is not None else 0
+
+    @property
+    def guards(self) -> tuple[GateResult, ...]:
+        return self._watch.results
+
+    @property
+    def unsaved(self) -> bool:
+        """Traffic was taken away, and the store does not know it yet."""
+        return self._standing.unsaved
 
     @property
     def placement(self) -> Placement:
         """Where traffic goes. A version that has not begun gets none."""
-        known = self._fallback if self.state is None else self.state.placement()
-        if known is not None and known.version == self.plan.version:
-            return known
-        return Placement(self.plan.version, "", Phase.STAGING, known.epoch if known else 0, weight=0, shadow=0)
+        state, reference = self._standing.state, self._watch.reference
+        known = self._fallback if state is None else state.placement()
+        if known is None or known.version != self.plan.version:
+            return Placement(self.plan.version, "", Phase.STAGING, known.epoch if known else 0, weight=0, shadow=0)
+        return known if reference is None else replace(known, reference=reference)
 
     # The configuration
 
-    def follow(self, plan: Plan, rollout: Rollout) -> None:
+    def follow(self, plan: Plan, rollout: Rollout, wait: float) -> None:
         """Take over a changed configuration; `settle` then brings the state in line with it."""
         self.plan, self.rollout, self.settled = plan, rollout, False
+        self._watch.wait = wait
 
     async def settle(self) -> None:
         """Bring state, store and plan in line: load, begin or replan. Raises StoreError; the next look tries again."""
         async with self._lock:
             for _ in range(_ATTEMPTS):
-                await self._save_late()
-                known, stored = self.state, await self._store.load(self.plan.route)
-                if self.state is not known:
-                    continue
-                if known is not None and (stored is None or stored.revision < known.revision):
-                    await self._put_back(known, stored)
-                    continue
-                step = self._in_line(known, stored)
-                if step.event is None:
-                    self._take(step.state)
-                elif not await self._save_first(step):
-                    continue
-                self.settled = True
-                if self._early_trip is not None:
-                    self.trip(self._early_trip)
-                return
-        raise self._contended()
+                await self._standing.save_late()
+                await self._standing.ask(leads=self._lease.leads)
+                step = self._in_line()
+                if step.event is None or await self._standing.save_first(step):
+                    break
+            else:
+                raise self._standing.contended()
+            self.settled = True
+            self._roll_back_again()
+            await self._attend()
 
-    def _in_line(self, known: RolloutState | None, stored: RolloutState | None) -> Step:
-        now = self._clock.now()
-        if stored is None or stored.version != self.plan.version:
-            return advance.begin(self.plan, stored, now)
-        if known is not None and known.revision == stored.revision:
-            stored = known  # its soak has grown since
-        return advance.replan(self.plan, stored, now)
+    def _in_line(self) -> Step:
+        now, state = self._clock.now(), self.state
+        if state is None or state.version != self.plan.version:
+            return advance.begin(self.plan, state, now)
+        return advance.replan(self.plan, state, now)
 
-    # Time
+    def _roll_back_again(self) -> None:
+        """What was rolled back before the store could be asked stays so, though the store may not know it."""
+        before, state = self._fallback, self._standing.known
+        if self._early_trip is not None:
+            self.trip(self._early_trip)
+            self._early_trip = None
+        if before is None or before.phase is not Phase.DEGRADED or self._standing.known.phase is Phase.DEGRADED:
+            return
+        if (before.version, before.epoch) == (state.version, state.epoch):
+            reason = "it was rolled back before this process began, and the store does not know why"
+            self._standing.take_at_once(advance.rollback(self.plan, state, reason, self._clock.now()))
 
-    def watch(self, elapsed: float, outcomes: Mapping[tuple[str, str], int]) -> None:
-        """Feed the guard with what came in within `elapsed` seconds; where it finds the agent worse, roll back."""
+    # The guard
+
+    @property
+    def key(self) -> Key | None:
+        """Whose arrivals are ours."""
         state = self.state
-        if state is None or self.placement.weight == 0:
-            return
-        if self._guard is None or not self._guard.fits(self.rollout, state):
-            self._guard = Guard(self.rollout, state, INTERVAL)
-        self.guards = self._guard.step(elapsed, outcomes)
-        for result in self.guards:
-            if result.verdict is Verdict.FAILED:
-                self._roll_back(state, result.name, f"{result.name}: {result.reason}")
-                return
+        return (state.route, state.version, state.epoch) if state is not None else None
 
-    async def look(self, elapsed: float) -> None:
-        """Look at the rollout's evidence and move it where its gates passed. Raises StoreError."""
+    @property
+    def watched(self) -> Key | None:
+        """The same, once there is a guard for `watch`."""
+        return self.key if self.state is not None and self._watch.ready(self.rollout, self.state) else None
+
+    def watch(self, slot: int, rows: tuple[Arrived, ...]) -> bool:
+        """Feed the guard with what arrived here. It is `slot` now, by our clock. Where the guard finds the agent worse,
+        roll back; `save` is then to be called."""
+        state = self.state
+        if self.watched is None or state is None:
+            return False
+        self._watch.feed("", rows)
+        results = self._watch.step(slot, state)
+        self._tell_if_moved()
+        if state.weight == 0 or not self._lease.may_roll_back:
+            return False
+        failed = next((each for each in results if each.verdict is Verdict.FAILED and not each.dry_run), None)
+        if failed is not None:
+            word = failed.name.removesuffix("_objective")
+            self._roll_back(state, word, f"{failed.name}: {failed.reason}", results)
+        return failed is not None
+
+    def hear(self, report: Report) -> None:
+        """What arrived at another replica."""
+        if self.watched == (report.route, report.version, report.epoch):
+            self._watch.feed(report.source, report.rows)
+
+    async def _attend(self) -> None:
+        """See to it that there is a guard for where the rollout stands."""
+        state = self._standing.known
+        if state.version == self.plan.version and not self._watch.ready(self.rollout, state):
+            await self._watch.begin(self.rollout, state)
+
+    # What the store says
+
+    async def obey(self, stored: RolloutState | StoreError | None, revision: int) -> None:
+        """The store was asked when we stood at `revision`, and answered `stored`. Raises StoreError."""
+        if isinstance(stored, StoreError):
+            raise stored
         if not self.settled:
-            await self.settle()
             return
-        async with self._lock:
-            await self._save_late()
-            await self._look_for_others()
-            await self._look_at_evidence(min(elapsed, MAX_ELAPSED))
+        if self._standing.meet(stored, revision, leads=self._lease.leads):
+            async with self._lock:
+                if self._standing.known.revision == revision:
+                    await self._standing.put_back(stored)
+        if self.unsaved:
+            await self.save()
+
+    async def look(self) -> None:
+        """Look at the rollout's evidence; the lease holder moves it where its gates say so. Raises StoreError."""
+        try:
+            if not self.settled:
+                await self.settle()
+            async with self._lock:
+                await self._attend()
+                await self._standing.save_late()
+                await self._look_at_evidence()
+                if self._lease.leads:
+                    await self._watch.keep(self.plan.route)
+        except StoreError:
+            self._soak.interrupt()
+            raise
 
     async def checkpoint(self) -> None:
         """Save what must not be lost when we end. Raises StoreError."""
         async with self._lock:
-            await self._save_late()
-            if self.state is not None and self.state.soaked > self._saved_soak:
-                await self._save_first(Step(advance.checkpoint(self.state)))
+            await self._standing.save_late()
+            if self.state is not None and self._lease.leads:
+                if self._standing.unsaved_soak > 0:
+                    await self._standing.save_soak()
+                await self._watch.keep(self.plan.route, now=True)
 
     # What takes traffic away
 
@@ -161,162 +236,94 @@ class Course:
         if state is None:
             self._early_trip = trip
             self._fallback = replace(placement, phase=Phase.DEGRADED, weight=0)
-            self._moved()
+            self._tell_if_moved()
             return True
-        self._roll_back(state, "breaker", f"the breaker of a worker tripped: {trip.reason}")
+        self._roll_back(state, "breaker", f"the breaker of a worker tripped: {trip.reason}", self.guards)
         return True
 
     async def save(self) -> None:
         """Save a rollback, if one is not saved yet. While the store is away it waits for the next look."""
         try:
             async with self._lock:
-                await self._save_late()
+                await self._standing.save_late()
         except StoreError as error:
             _log.warning("rollback_not_saved_yet", route=self.plan.route, problem=str(error))
+
+    def _roll_back(self, state: RolloutState, word: str, reason: str, results: tuple[GateResult, ...]) -> None:
+        self._standing.take_at_once(advance.rollback(self.plan, state, reason, self._clock.now(), results))
+        self._metrics.count_rollback(self.plan.route, word)
 
     # The operator
 
     async def command(self, verb: Verb, *, actor: str, reason: str, full: bool) -> None:
         """Raises CommandError, ConflictError, StoreError."""
         if verb is Verb.ABORT and self.state is not None:
-            self._take_at_once(self._commanded(verb, actor, reason, full))
+            self._standing.take_at_once(self._commanded(verb, actor, reason, full))
             self._metrics.count_rollback(self.plan.route, "operator")
             await self.save()
             return
         if not self.settled:
             await self.settle()
         async with self._lock:
-            await self._save_late()
-            await self._look_for_others()
-            if not await self._save_first(self._commanded(verb, actor, reason, full)):
-                raise self._contended()
+            await self._standing.save_late()
+            await self._standing.ask(leads=self._lease.leads)
+            if not await self._standing.save_first(self._commanded(verb, actor, reason, full)):
+                raise self._standing.contended()
 
     def _commanded(self, verb: Verb, actor: str, reason: str, full: bool) -> Step:
-        now = self._clock.now()
-        return advance.command(
-            self.plan, self._known(), verb, actor=actor, reason=reason, now=now, full=full, gates=self.gates
-        )
+        state, now = self._standing.known, self._clock.now()
+        return advance.command(self.plan, state, verb, actor=actor, reason=reason, now=now, full=full, gates=self.gates)
 
     # Steps of a look
 
-    async def _look_for_others(self) -> None:
-        """Obey what somebody else saved; put back what the store lost."""
-        state, stored = self._known(), await self._store.load(self.plan.route)
+    async def _look_at_evidence(self) -> None:
+        state = self._standing.known
+        self._refuse_other_plan(state)
+        place = (state.route, state.version, state.epoch, state.stage_name)
+        evidence, users = await self._store.evidence(*place), await self._store.users(*place, state.weight)
         if self.state is not state:
             return
-        if stored is None or stored.revision < state.revision:
-            await self._put_back(state, stored)
-        elif stored.revision > state.revision:
-            _log.info("state_taken_over", route=self.plan.route, revision=stored.revision, actor=stored.actor)
-            self._take(stored)
-
-    async def _look_at_evidence(self, elapsed: float) -> None:
-        state = self._known()
-        evidence = await self._store.evidence(self.plan.route, state.version, state.epoch, state.stage_name)
-        if self.state is not state:
-            return
-        self._show(evidence)
-        users = await self._store.users(self.plan.route, state.version, state.epoch, state.stage_name, state.weight)
-        if self.state is not state:
-            return
-        step = advance.advance(self.plan, state, evidence, users, elapsed, self._clock.now())
-        self.gates = step.gates
-        if step.event is not None:
-            await self._save_first(step)
-        elif step.state.soaked - self._saved_soak >= CHECKPOINT:
-            await self._save_first(Step(advance.checkpoint(step.state)))
+        self.evidence, self.users = evidence, users
+        show(self._metrics, state, evidence, users)
+        elapsed = self._soak.look(state, evidence.agent.requests)
+        if self._lease.leads:
+            await self._act(advance.advance(self.plan, state, evidence, users, elapsed, self._clock.now()))
         else:
-            self.state = step.state
+            self._soak.interrupt()
+            self.gates = gates.evaluate(self.plan, state, evidence, users, self._clock.now())
 
-    def _show(self, evidence: Evidence) -> None:
-        self.evidence = evidence
-        compared = evidence.matched + evidence.mismatched
-        ratio = evidence.matched / compared if compared else None
-        bound = lower_bound(evidence.matched, evidence.mismatched, ALPHA) if compared else None
-        self._metrics.set_agreement(self.plan.route, ratio, bound)
+    async def _act(self, step: Step) -> None:
+        self.gates = step.gates
+        if step.event is None:
+            self._standing.grow(step.state)
+            if self._standing.unsaved_soak >= CHECKPOINT:
+                await self._standing.save_soak()
+        elif step.state.phase is Phase.DEGRADED:
+            self._standing.take_at_once(step)
+            self._metrics.count_rollback(self.plan.route, "gates")
+            await self._standing.save_late()
+        else:
+            await self._standing.save_first(step)
 
-    # Saving and taking effect
-
-    async def _save_first(self, step: Step) -> bool:
-        """Save, then take effect. False where somebody was faster: in the store, or a rollback here."""
-        before = self.state
-        try:
-            await self._store.save(step.state, step.event)
-        except ConflictError:
-            _log.info("state_conflict", route=self.plan.route, revision=step.state.revision)
-            return False
-        if self.state is not before:
-            return False
-        self._take(step.state, step.event)
-        return True
-
-    async def _put_back(self, state: RolloutState, stored: RolloutState | None) -> None:
-        _log.warning("state_put_back", route=self.plan.route, stored=stored.revision if stored else None)
-        await self._save_first(Step(replace(state, revision=_revision(stored) + 1)))
-
-    def _roll_back(self, state: RolloutState, word: str, reason: str) -> None:
-        self._take_at_once(advance.rollback(self.plan, state, reason, self._clock.now()))
-        self._metrics.count_rollback(self.plan.route, word)
-
-    def _take_at_once(self, step: Step) -> None:
-        self._unsaved = step
-        self._take(step.state, step.event)
-
-    async def _save_late(self) -> None:
-        """Save what took effect before it was saved, on top of whatever the store holds by now."""
-        for _ in range(_ATTEMPTS):
-            if (step := self._unsaved) is None:
-                return
-            try:
-                await self._store.save(step.state, step.event)
-            except ConflictError:
-                await self._rebase(step)
-            else:
-                self._unsaved = None
-        raise self._contended()
-
-    async def _rebase(self, step: Step) -> None:
-        """Somebody saved another state meanwhile. A rollback goes on top of it, unless a later epoch has begun."""
-        stored = await self._store.load(self.plan.route)
-        if stored is not None and (stored.epoch > step.state.epoch or stored.phase is Phase.DEGRADED):
-            self._unsaved = None
-            self._take(stored)
-            return
-        state = replace(step.state, revision=_revision(stored) + 1)
-        self._unsaved = Step(state, step.event)
-        self.state = state
-
-    def _take(self, state: RolloutState, event: Event | None = None) -> None:
-        """From now on this is where the rollout stands."""
-        before, place = self.state, self.placement
-        self.state, self._saved_soak = state, state.soaked
-        self._metrics.set_rollout(state.route, state.weight / 1000, state.phase)
-        if event is not None:
-            say = _log.warning if state.phase is Phase.DEGRADED else _log.info
-            say(
-                "rollout_moved",
-                route=state.route,
-                version=state.version,
-                kind=event.kind,
-                actor=event.actor,
-                reason=event.reason,
-                phase=state.phase.value,
-                stage=state.stage_name,
-                weight=state.weight / 1000,
+    def _refuse_other_plan(self, state: RolloutState) -> None:
+        """Replicas with different configurations must not move the rollout to and fro: who changed it last is right,
+        until this one's configuration changes too."""
+        if self._in_line().event is not None:
+            raise ConflictError(
+                f"{self.plan.route}: another replica leads version {state.version} by another configuration than this"
+                " one's; give all replicas the same"
             )
+
+    # Inside
+
+    def _taken(self, before: RolloutState | None) -> None:
+        state = self._standing.known
+        self._metrics.set_rollout(state.route, state.weight / 1000, state.phase)
         if before is None or (before.stage_name, before.epoch) != (state.stage_name, state.epoch):
-            self.evidence, self.gates, self.guards = Evidence(), (), ()
-        if place != self.placement:
+            self.evidence, self.users, self.gates = Evidence(), Users(), ()
+        self._tell_if_moved()
+
+    def _tell_if_moved(self) -> None:
+        if self.placement != self._place:
+            self._place = self.placement
             self._moved()
-
-    def _known(self) -> RolloutState:
-        if self.state is None:
-            raise StoreUnavailableError(f"{self.plan.route}: the store has not said yet where this rollout stands")
-        return self.state
-
-    def _contended(self) -> ConflictError:
-        return ConflictError(f"{self.plan.route}: someone else moved this rollout")
-
-
-def _revision(state: RolloutState | None) -> int:
-    return state.revision if state is not None else 0

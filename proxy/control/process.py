@@ -6,6 +6,7 @@ to end, or when the supervisor is gone, it stays until the workers have drained,
 
 import argparse
 import asyncio
+import secrets
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -25,6 +26,7 @@ from proxy.control.hub import Hub
 from proxy.control.operations import ControlOperations
 from proxy.control.recorder import Recorder
 from proxy.control.reload import Reloader
+from proxy.control.sharing import Sharing
 from proxy.model.errors import ConfigError, CrossfadeError, StoreError, StoreUnavailableError
 from proxy.model.link import Trip
 from proxy.model.tick import Tick
@@ -34,6 +36,7 @@ from proxy.storage.connection import Client, connect
 from proxy.storage.lastgood import LastGood
 from proxy.storage.pairs import PairStore
 from proxy.storage.probe import check
+from proxy.storage.replicas import ReplicaStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
 from proxy.telemetry import life, logs
@@ -100,8 +103,10 @@ class Control:
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
         self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
+        clock, source = SystemClock(), secrets.token_hex(8)
+        sharing = Sharing(ReplicaStore(redis, clock, source), self.metrics, clock, source)
         self.controller = Controller(
-            start.loaded, self.states, self.metrics, SystemClock(), self.hub.broadcast, data_dir, start.last
+            start.loaded, self.states, sharing, self.metrics, clock, self.hub.broadcast, data_dir, start.last
         )
         self.recorder.set_rules(start.loaded.rules)
         self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
