@@ -10,13 +10,14 @@ import pytest
 
 from proxy.config.fields import Section
 from proxy.config.load import load
+from proxy.config.rollout_schema import Ceiling, Floor
 from proxy.config.schema import Config
 from proxy.model.measures import COUNTERS, GAUGES, HISTOGRAMS
 from proxy.telemetry.exposition import PREFIX
 from proxy.telemetry.metrics import BUILD, CONTROL_COUNTERS, CONTROL_GAUGES
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
-IN_WORDS = {"names of credentials"}
+IN_WORDS = {"names of credentials", "the guard's"}
 NOTHING = {"none", "any"}
 
 
@@ -35,11 +36,14 @@ def written_keys() -> dict[str, str]:
 
 
 def schema_keys(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of the schema with their defaults, in the units of a file."""
+    """The leaves of the schema with their defaults, in the units of a file. A gate that may be written as a share is a
+    leaf, and `dry_run` is one for all gates."""
     defaults = section.model_construct().model_dump(mode="json", warnings=False)
     for name, field in section.model_fields.items():
         below, mark = section_of(field.annotation)
-        if below is not None:
+        if name == "dry_run" and len(section.model_fields) > 1:
+            yield f"{prefix.rpartition('gates.')[0]}gates.*.dry_run", "false"
+        elif below is not None and not issubclass(below, Floor | Ceiling):
             yield from schema_keys(below, f"{prefix}{name}{mark}.")
         else:
             yield prefix + name, "required" if field.is_required() else as_text(defaults[name])
