@@ -1,5 +1,27 @@
-"""What the admin API may ask of the control process (`proxy.model.ports.Operations`). The documents are those that
-`proxy.admin.api` lists."""
+"""What the admin API may ask of the control process (`proxy.model.ports.Operations`).
+
+The document of a route; without a rollout it has the same members, and nothing in them:
+
+    name, legacy, agent            the route and its upstreams
+    version, phase, stage          where its rollout stands, since when, and why
+    since, reason, revision
+    weight, shadow_percent         percent of users with the agent, percent of requests copied to it
+    waits_for                      what is missing to move on, a sentence
+    next                           {stage, weight, soak}, or null
+    holdback                       percent of users that stay with legacy at every stage
+    gates, guard                   [{name, verdict, value, bound, threshold, samples, reason, dry_run}]; of a guard's
+                                   rule `bound` is how near it is to rolling back (0 to 1)
+    totals                         {legacy, agent}: each {requests, failed, slow}, at this stage
+    agreement                      {matched, mismatched, incomparable, ratio, lower_bound}
+    kappa                          {value, lower_bound, upper_bound}
+    segments                       [{name, matched, mismatched, ratio, lower_bound, verdict}]
+    direction                      {agent_yes, agent_no}: mistakes, by who alone said yes
+    fallback_rate, escalation_rate
+    key_coverage                   {requests, no_key, ratio}
+    sample_ratio                   {legacy, agent, ratio, expected}: different users, by arm
+    replica                        {leads, alive}: whether the replica that answers decides (null: nobody knows while
+                                   the store is away), and how many live
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,8 +33,10 @@ from proxy.control.configuration import blindly_trusted
 from proxy.control.controller import Controller
 from proxy.control.course import Course
 from proxy.control.reload import Reloader
-from proxy.model.rollouts import Evidence
+from proxy.model.rollouts import Evidence, Users
+from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verb
+from proxy.rollout.outlook import following, waits_for
 from proxy.routing.explain import explain
 from proxy.telemetry.clock import rfc3339
 
@@ -70,11 +94,16 @@ class ControlOperations:
 
     def _document(self, route: Route) -> dict[str, Any]:
         course = self._controller.courses.get(route.name)
-        return {"name": route.name, "legacy": route.legacy, **(_NO_ROLLOUT if course is None else _rollout(course))}
+        if course is None:
+            return {"name": route.name, "legacy": route.legacy, **_NO_ROLLOUT}
+        return {"name": route.name, "legacy": route.legacy, **_rollout(course), "replica": self._replica()}
+
+    def _replica(self) -> dict[str, Any]:
+        return {"leads": self._controller.leads, "alive": self._controller.replicas}
 
 
 def _rollout(course: Course) -> dict[str, Any]:
-    placement, state, seen = course.placement, course.state, course.evidence
+    placement, state, users = course.placement, course.state, course.users
     return {
         "agent": course.rollout.agent,
         "version": placement.version,
@@ -85,14 +114,31 @@ def _rollout(course: Course) -> dict[str, Any]:
         "since": rfc3339(state.since) if state is not None else None,
         "reason": state.reason if state is not None else _UNKNOWN,
         "revision": state.revision if state is not None else 0,
+        "waits_for": waits_for(course.plan, state, course.gates) if state is not None else _STORE,
+        "next": _next(course),
+        "holdback": course.rollout.holdback / 1000,
         "gates": [gate_document(gate) for gate in course.gates],
         "guard": [gate_document(rule) for rule in course.guards],
-        **evidence_document(seen),
+        **evidence_document(course.evidence, course.rollout.gates.segments),
+        "sample_ratio": _sample_ratio(users, placement.weight),
     }
 
 
+def _next(course: Course) -> dict[str, Any] | None:
+    stage = following(course.plan, course.state) if course.state is not None else None
+    return {"stage": stage.name, "weight": stage.weight / 1000, "soak": stage.soak} if stage is not None else None
+
+
+def _sample_ratio(users: Users, weight: int) -> dict[str, Any]:
+    """Different users seen at this stage and weight, and the share of them that should be with the agent."""
+    total = users.legacy + users.agent
+    ratio = users.agent / total if total else None
+    return {"legacy": users.legacy, "agent": users.agent, "ratio": ratio, "expected": weight / BUCKETS}
+
+
 _UNKNOWN: Final = "the store has not said yet where this rollout stands"
-_NO_ROLLOUT: dict[str, Any] = {
+_STORE: Final = "the store"
+_NO_ROLLOUT: Final[dict[str, Any]] = {
     "agent": None,
     "version": None,
     "phase": None,
@@ -102,7 +148,12 @@ _NO_ROLLOUT: dict[str, Any] = {
     "since": None,
     "reason": "",
     "revision": 0,
+    "waits_for": "",
+    "next": None,
+    "holdback": 0.0,
     "gates": [],
     "guard": [],
     **evidence_document(Evidence()),
+    "sample_ratio": _sample_ratio(Users(), 0),
+    "replica": {"leads": None, "alive": 0},
 }

@@ -1,19 +1,41 @@
 """The documents of the admin API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.control.controller import Controller
 from proxy.control.operations import ControlOperations
 from proxy.control.reload import Reloader
+from proxy.control.sharing import STALE, Sharing
 from proxy.model.errors import ConfigError
+from proxy.model.rollouts import Batch, Evidence, Report
 from proxy.model.words import Verb
+from proxy.routing.bucket import bucketer
+from proxy.routing.decide import decide
 from proxy.telemetry.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.unit.control.world import CONFIG, Store, loaded, open_store
 from tests.valkey import Valkey
+
+
+class Alone:
+    """The only replica. `leads` is what the store says of it."""
+
+    def __init__(self) -> None:
+        self.leads = True
+
+    async def lead(self) -> int:
+        return 1
+
+    async def release(self) -> None: ...
+
+    async def tell(self, reports: Sequence[Report]) -> None: ...
+
+    async def hear(self, routes: Sequence[str]) -> list[Report]:
+        return []
 
 
 class Scene:
@@ -21,10 +43,17 @@ class Scene:
         self.store, self.file = store, folder / "crossfade.yaml"
         self.file.write_text(CONFIG)
         self.workers, self.draining = 1, False
-        metrics = Metrics()
-        self.controller = Controller(loaded(), store, metrics, FakeClock(), lambda _: None, folder)
+        self.clock, self.replicas, metrics = FakeClock(), Alone(), Metrics()
+        sharing = Sharing(self.replicas, metrics, self.clock, "a")
+        self.controller = Controller(loaded(), store, sharing, metrics, self.clock, lambda _: None, folder)
         reloader = Reloader(self.file, loaded(), self.controller.apply, metrics)
         self.operations = ControlOperations(self.controller, reloader, lambda: self.workers, lambda: self.draining)
+
+
+def told(scene: Scene) -> dict[str, Any]:
+    document = scene.operations.route("refunds")
+    assert document is not None
+    return document
 
 
 @pytest.fixture
@@ -38,10 +67,12 @@ async def scene(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def test_a_route_with_a_rollout(scene: Scene) -> None:
     await scene.store.fill("shadow", agreeing=90)
-    await scene.controller.look(1.0)
+    await scene.controller.share()
+    await scene.controller.look()
     document = scene.operations.route("refunds")
     assert document is not None
-    gates, guard = document.pop("gates"), document.pop("guard")
+    gates, bound = document.pop("gates"), document["agreement"].pop("lower_bound")
+    assert document.pop("guard") == []
     assert document == {
         "name": "refunds",
         "legacy": "human",
@@ -54,28 +85,67 @@ async def test_a_route_with_a_rollout(scene: Scene) -> None:
         "since": "2027-01-15T08:00:00.000Z",
         "reason": "version v1 begins",
         "revision": 1,
-        "totals": {"legacy": {"requests": 90, "failed": 0}, "agent": {"requests": 90, "failed": 0}},
-        "agreement": {
-            "matched": 90,
-            "mismatched": 0,
-            "incomparable": 0,
-            "ratio": 1.0,
-            "lower_bound": document["agreement"]["lower_bound"],
+        "waits_for": document["waits_for"],
+        "next": {"stage": "canary", "weight": 5.0, "soak": 10.0},
+        "holdback": 0.0,
+        "totals": {
+            "legacy": {"requests": 90, "failed": 0, "slow": 0},
+            "agent": {"requests": 90, "failed": 0, "slow": 0},
         },
+        "agreement": {"matched": 90, "mismatched": 0, "incomparable": 0, "ratio": 1.0},
+        "kappa": {"value": None, "lower_bound": -1.0, "upper_bound": 1.0},
+        "segments": [],
+        "direction": {"agent_yes": 0, "agent_no": 0},
+        "fallback_rate": None,
+        "escalation_rate": 0.0,
+        "key_coverage": {"requests": 0, "no_key": 0, "ratio": None},
+        "sample_ratio": {"legacy": 0, "agent": 0, "ratio": None, "expected": 0.0},
+        "replica": {"leads": True, "alive": 1},
     }
-    assert 0.9 < document["agreement"]["lower_bound"] < 1.0
+    assert document["waits_for"].startswith("soak (")
+    assert 0.9 < bound < 1.0
     assert [(gate["name"], gate["verdict"]) for gate in gates][:2] == [
         ("soak", "inconclusive"),
         ("min_samples", "passed"),
     ]
-    assert gates[0].keys() == {"name", "verdict", "value", "bound", "threshold", "samples", "reason"}
-    assert guard == []
+    assert gates[0].keys() == {
+        "name",
+        "verdict",
+        "value",
+        "bound",
+        "threshold",
+        "samples",
+        "reason",
+        "dry_run",
+    }
 
 
 async def test_a_route_without_one_has_the_same_members(scene: Scene) -> None:
     rollout, plain = scene.operations.routes()
     assert plain.keys() == rollout.keys()
     assert (plain["name"], plain["agent"], plain["phase"], plain["weight"]) == ("plain", None, None, 0.0)
+
+
+async def test_who_decides_is_not_known_until_the_store_has_told(scene: Scene) -> None:
+    scene.replicas.leads = False
+    scene.clock.advance(STALE)
+    assert told(scene)["replica"] == {"leads": None, "alive": 1}
+    await scene.controller.share()
+    assert told(scene)["replica"] == {"leads": False, "alive": 1}
+
+
+async def test_segments_are_judged_as_their_gate_judges_them(scene: Scene) -> None:
+    gates = "{min_samples: 10, agreement: 50%, segments: {by: $.type, agreement: 80%}}"
+    await scene.controller.apply(loaded(CONFIG.replace("{min_samples: 10, agreement: 50%}", gates)))
+    seen = Evidence(matched=140, mismatched=10, segments={"late": (100, 0), "broken": (40, 10)})
+    await scene.store._pairs.write([Batch("refunds", "a", 1, {("v1", 1, "shadow"): seen})])
+    await scene.controller.look()
+    document = told(scene)
+    assert [(segment["name"], segment["verdict"]) for segment in document["segments"]] == [
+        ("broken", "inconclusive"),
+        ("late", "passed"),
+    ]
+    assert next(gate for gate in document["gates"] if gate["name"] == "segments")["verdict"] == "inconclusive"
 
 
 async def test_a_verb_answers_the_route_as_it_then_is(scene: Scene) -> None:
@@ -87,6 +157,50 @@ async def test_a_verb_answers_the_route_as_it_then_is(scene: Scene) -> None:
 async def test_a_verb_without_a_rollout_is_a_key_error(scene: Scene, route: str) -> None:
     with pytest.raises(KeyError):
         await scene.operations.command(route, Verb.PAUSE, actor="ana", reason="")
+
+
+async def test_an_explanation_is_what_the_workers_snapshot_says(scene: Scene) -> None:
+    await scene.operations.command("refunds", Verb.PROMOTE, actor="ana", reason="")
+    document = scene.operations.explain("refunds", b"10.0.0.1")
+    bucket = bucketer("s")(b"10.0.0.1")
+    assert document is not None
+    assert (document["bucket"], document["now"]["stage"], document["now"]["weight"]) == (bucket, "canary", 5.0)
+    assert document["now"]["arm"] == decide(5_000, bucket, tripped=False).arm
+    assert [(at["stage"], at["weight"]) for at in document["stages"]] == [
+        ("shadow", 0.0),
+        ("canary", 5.0),
+        ("full", 100.0),
+    ]
+    assert document["enters"] == ("canary" if bucket < 5_000 else "full")
+    assert document["sources"] == [{"kind": "client_ip", "name": None, "alike": True}]
+    assert (document["split"], document["override"], document["holdback"]) == (False, False, 0.0)
+
+
+async def test_after_a_rollback_everybody_is_legacy_s_and_the_explanation_says_why(scene: Scene) -> None:
+    await scene.operations.command("refunds", Verb.PROMOTE, actor="ana", reason="", full=True)
+    await scene.operations.command("refunds", Verb.ABORT, actor="ana", reason="odd answers")
+    document = scene.operations.explain("refunds", b"10.0.0.1")
+    assert document is not None
+    assert (document["phase"], document["why"], document["now"]["arm"]) == ("degraded", "odd answers", "legacy")
+    assert document["now"]["sentence"] == "the rollout is rolled back, so legacy serves everybody until `retry`"
+
+
+async def test_a_fixed_split_and_a_holdback_are_explained(scene: Scene) -> None:
+    a, b = CONFIG.index("      stages:"), CONFIG.index("  - name: plain")
+    text = CONFIG[:a] + "      split: {weight: 99}\n      holdback: 1\n" + CONFIG[b:]
+    await scene.controller.apply(loaded(f"override: {{secret: {'x' * 16}}}\n{text}"))
+    await scene.controller.look()
+    held = next(key for key in (b"%d" % number for number in range(10_000)) if bucketer("s")(key) >= 99_000)
+    document = scene.operations.explain("refunds", held)
+    assert document is not None
+    assert (document["held_back"], document["now"]["arm"], document["now"]["weight"]) == (True, "legacy", 99.0)
+    assert (document["split"], document["override"], document["holdback"]) == (True, True, 1.0)
+    assert (document["stages"], document["enters"]) == ([], None)
+
+
+@pytest.mark.parametrize("route", ["plain", "none"])
+async def test_without_a_rollout_there_is_nothing_to_explain(scene: Scene, route: str) -> None:
+    assert scene.operations.explain(route, b"10.0.0.1") is None
 
 
 async def test_reload_says_what_it_did(scene: Scene) -> None:
