@@ -21,7 +21,8 @@ _ROUND: Final = 100
 
 
 class Share(NamedTuple):
-    """`value` is the share that was seen, None without samples; `bound` what it surely reaches. 0 to 1."""
+    """`value` is the share that was seen, None without samples; `bound` what it surely reaches, None too where nothing
+    is asked of it. 0 to 1."""
 
     verdict: Verdict
     value: float | None
@@ -37,15 +38,14 @@ def at_least(ok: int, bad: int, floor: float, min_samples: int) -> Share:
     verdict = agreement.verdict(ok, bad, floor, ALPHA, FALSE_FAILURE)
     if verdict is Verdict.FAILED and samples < min_samples:
         verdict = Verdict.INCONCLUSIVE
-    return Share(verdict, ok / samples, agreement.lower_bound(ok, bad, ALPHA), samples)
+    bound = agreement.lower_bound(ok, bad, ALPHA) if floor > 0 else None  # it costs more than all else here
+    return Share(verdict, ok / samples, bound, samples)
 
 
 def at_most(bad: int, ok: int, ceiling: float, min_samples: int) -> Share:
     """Is the share of `bad` at most `ceiling`? `bound` is its upper bound. Otherwise as `at_least`."""
-    verdict, value, bound, samples = at_least(ok, bad, 1 - ceiling, min_samples)
-    if value is None or bound is None:
-        return Share(verdict, None, None, 0)
-    return Share(verdict, bad / samples, 1 - bound, samples)
+    verdict, _, bound, samples = at_least(ok, bad, 1 - ceiling, min_samples)
+    return Share(verdict, bad / samples if samples else None, None if bound is None else 1 - bound, samples)
 
 
 def to_go(ok: int, bad: int, floor: float, what: str) -> str:
