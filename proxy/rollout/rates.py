@@ -41,15 +41,13 @@ class _Judged(NamedTuple):
 
 def error_rate(allowed: Allowance, state: RolloutState, evidence: Evidence, min_samples: int) -> GateResult | None:
     """None where there is nothing to hold it against: at full weight, without a `max`."""
-    agent, legacy = evidence.agent, evidence.legacy
-    bad = _Bad("failed", agent.requests, agent.failed, legacy.requests, legacy.failed, _open(evidence))
+    bad = _bad("failed", evidence, evidence.agent.failed, evidence.legacy.failed)
     return _allowed("error_rate", allowed, bad, state, min_samples)
 
 
 def latency(allowed: Allowance, state: RolloutState, evidence: Evidence, min_samples: int) -> GateResult | None:
     """Of requests that took longer than the guard's `slower_than`; as `error_rate`."""
-    agent, legacy = evidence.agent, evidence.legacy
-    bad = _Bad("slow", agent.requests, agent.slow, legacy.requests, legacy.slow, _open(evidence))
+    bad = _bad("slow", evidence, evidence.agent.slow, evidence.legacy.slow)
     return _allowed("latency", allowed, bad, state, min_samples)
 
 
@@ -133,6 +131,8 @@ def _surely_worse(bad: _Bad, margin: float) -> bool:
     return exceeds(bad.agent_bad, bad.agent - bad.agent_bad, most + margin, FALSE_FAILURE / 2)
 
 
-def _open(evidence: Evidence) -> int:
-    """Legacy's requests that were drawn and have not ended (or were withdrawn, which is not told apart here)."""
-    return max(0, evidence.drawn - evidence.served - evidence.legacy.requests)
+def _bad(word: str, evidence: Evidence, agent_bad: int, legacy_bad: int) -> _Bad:
+    """Legacy's open requests were drawn and have not ended (or were withdrawn, which is not told apart here)."""
+    agent, legacy = evidence.agent.requests, evidence.legacy.requests
+    still_open = max(0, evidence.drawn - evidence.served - legacy)
+    return _Bad(word, agent, min(agent_bad, agent), legacy, min(legacy_bad, legacy), still_open)

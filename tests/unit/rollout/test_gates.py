@@ -1,9 +1,13 @@
 """Which gates stand where. What each asks for is tested with its subject."""
 
 from dataclasses import replace
+from math import isfinite
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config.freeze import Freeze, parse_window
-from proxy.model.rollouts import Evidence, RolloutState, Users
+from proxy.model.rollouts import ArmCount, Evidence, RolloutState, Users
 from proxy.model.words import Phase, Verdict
 from proxy.rollout.gates import evaluate
 from proxy.rollout.plan import Plan, PlanStage, Split
@@ -88,3 +92,27 @@ def test_nothing_seen_passes_nothing() -> None:
 def test_good_evidence_and_a_full_soak_pass_everything() -> None:
     soaked = replace(at_stage(1), soaked=HOUR)
     assert {result.verdict for result in evaluate(PLAN, soaked, GOOD, USERS, NOW)} == {Verdict.PASSED}
+
+
+COUNT = st.integers(0, 10**7)
+ARM = st.builds(ArmCount, COUNT, COUNT, COUNT)
+CELLS = st.dictionaries(st.tuples(st.sampled_from("yn?"), st.sampled_from("yn?")), COUNT, max_size=4)
+
+
+@given(
+    evidence=st.builds(
+        Evidence, legacy=ARM, agent=ARM, matched=COUNT, mismatched=COUNT, incomparable=COUNT, escalated=COUNT,
+        drawn=COUNT, no_key=COUNT, served=COUNT, fallbacks=COUNT, agent_yes=COUNT, agent_no=COUNT, decisions=CELLS,
+        segments=st.dictionaries(st.text(max_size=3), st.tuples(COUNT, COUNT), max_size=5),
+    ),
+    users=st.builds(Users, st.integers(0, 100_000), st.integers(0, 100_000)),
+    stage=st.integers(0, 3),
+)  # fmt: skip
+def test_whatever_was_counted_each_gate_answers_in_a_sentence(evidence: Evidence, users: Users, stage: int) -> None:
+    """Counts that do not fit together too: what was counted in two places may come with two ticks."""
+    for result in evaluate(ALL, at_stage(stage, ALL), evidence, users, NOW):
+        assert 10 < len(result.reason) < 500
+        for number in (result.value, result.bound, result.threshold):
+            assert number is None or isfinite(number)
+        if result.name not in ("soak", "min_samples", "kappa"):
+            assert 0 <= (result.value or 0.0) <= 1
