@@ -1,17 +1,21 @@
 """A small configuration, and a store that can be away, slow, or ahead of us: what tests of the control plane share."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+
+from redis import asyncio as aredis
 
 from proxy.control import configuration
 from proxy.control.configuration import Loaded
-from proxy.model.errors import StoreUnavailableError
+from proxy.model.clock import Clock
+from proxy.model.errors import StoreFormatError, StoreUnavailableError
 from proxy.model.measures import OUTCOMES
-from proxy.model.rollouts import ArmCount, Batch, Event, Evidence, RolloutState
+from proxy.model.rollouts import ArmCount, Batch, Event, Evidence, Report, RolloutState, Users
 from proxy.model.tick import Labels, Tick
 from proxy.storage.connection import connect
 from proxy.storage.pairs import PairStore
+from proxy.storage.replicas import ReplicaStore
 from proxy.storage.rollouts import StateStore
 from tests.valkey import Valkey
 
@@ -43,22 +47,40 @@ def loaded(text: str = CONFIG) -> Loaded:
     return configuration.build("crossfade.yaml", text)
 
 
-def outcomes(seq: int = 1, *, source: str = "w", stage: str = "canary", epoch: int = 1, **counts: int) -> Tick:
-    """A tick with evidence, as in `agent_failed=3, legacy_ok=5`."""
+def outcomes(
+    seq: int = 1, *, source: str = "w", stage: str = "canary", epoch: int = 1, slot: int = 0, **counts: int
+) -> Tick:
+    """A tick with evidence, as in `agent_failed=3, legacy_ok=5`: all of it arrived and ended in `slot`."""
     rows: dict[Labels, int] = {}
     for name, count in counts.items():
         arm, _, result = name.partition("_")
-        rows[("refunds", "v1", stage, str(epoch), arm, result)] = count
+        arrived = ("refunds", "v1", stage, str(epoch), arm, "arrived", str(slot))
+        rows[("refunds", "v1", stage, str(epoch), arm, result, str(slot))] = count
+        rows[arrived] = rows.get(arrived, 0) + (count if result != "slow" else 0)
     return Tick(source, seq, 0.0, counters={OUTCOMES.name: rows})
+
+
+class Lease:
+    """Of one replica: whether it holds the lease, or cannot know who does."""
+
+    def __init__(self, *, leads: bool = True) -> None:
+        self.leads = leads
+        self.known = True
+
+    @property
+    def may_roll_back(self) -> bool:
+        return self.leads or not self.known
 
 
 class Store:
     """The real one, through which a test can reach in. `away` lets each call fail; `hold` lets calls wait."""
 
-    def __init__(self, states: StateStore, pairs: PairStore) -> None:
-        self._states, self._pairs = states, pairs
+    def __init__(self, redis: aredis.Redis) -> None:
+        self.redis = redis
+        self._states, self._pairs = StateStore(redis), PairStore(redis)
         self.away = False
         self.waiting = asyncio.Event()
+        self.held = 0
         self._held, self._release = "", asyncio.Event()
 
     def hold(self, call: str) -> asyncio.Event:
@@ -68,16 +90,32 @@ class Store:
         return self._release
 
     async def load(self, route: str) -> RolloutState | None:
-        await self._reach("load")
+        await self.reach("load")
         return await self._states.load(route)
 
+    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreFormatError | None]:
+        await self.reach("load_all")
+        return await self._states.load_all(routes)
+
     async def save(self, state: RolloutState, event: Event | None) -> None:
-        await self._reach("save")
+        await self.reach("save")
         await self._states.save(state, event)
 
     async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence:
-        await self._reach("evidence")
+        await self.reach("evidence")
         return await self._states.evidence(route, version, epoch, stage)
+
+    async def users(self, route: str, version: str, epoch: int, stage: str, weight: int) -> Users:
+        await self.reach("users")
+        return await self._states.users(route, version, epoch, stage, weight)
+
+    async def load_guard(self, route: str) -> bytes | None:
+        await self.reach("load_guard")
+        return await self._states.load_guard(route)
+
+    async def save_guard(self, route: str, data: bytes) -> None:
+        await self.reach("save_guard")
+        await self._states.save_guard(route, data)
 
     async def history(self, route: str, limit: int = 100) -> list[Event]:
         return await self._states.history(route, limit)
@@ -97,20 +135,45 @@ class Store:
     async def fill(self, stage: str, *, epoch: int = 1, seq: int = 1, agreeing: int = 100) -> None:
         """Evidence with which every gate but the soak passes."""
         evidence = Evidence(ArmCount(agreeing), ArmCount(agreeing), matched=agreeing)
+        seen = {("v1", epoch, "canary", 5_000): (frozenset(range(5, 100)), frozenset(range(5)))}
+        batch = Batch("refunds", f"fill-{stage}", seq, {("v1", epoch, stage): evidence}, seen)
+        await self._pairs.write([batch])
+
+    async def disagree(self, stage: str, *, epoch: int = 1, seq: int = 2) -> None:
+        """Evidence with which agreement fails."""
+        evidence = Evidence(ArmCount(1_000), ArmCount(1_000), mismatched=1_000)
         await self._pairs.write([Batch("refunds", f"fill-{stage}", seq, {("v1", epoch, stage): evidence})])
 
-    async def _reach(self, call: str) -> None:
+    async def reach(self, call: str) -> None:
         if call == self._held:
             self.waiting.set()
+            self.held += 1
             await self._release.wait()
         if self.away:
             raise StoreUnavailableError("the store does not answer: it is away")
+
+
+class Companions(ReplicaStore):
+    """What replicas share, in the same store."""
+
+    def __init__(self, store: Store, clock: Clock, source: str) -> None:
+        super().__init__(store.redis, clock, source)
+        self._store = store
+
+    async def lead(self) -> int:
+        await self._store.reach("lead")
+        return await super().lead()
+
+    async def tell(self, reports: Sequence[Report]) -> None:
+        await self._store.reach("tell")
+        await super().tell(reports)
 
 
 @asynccontextmanager
 async def open_store(valkey: Valkey) -> AsyncIterator[Store]:
     redis = connect(valkey.url)
     try:
-        yield Store(StateStore(redis), PairStore(redis))
+        assert isinstance(redis, aredis.Redis)
+        yield Store(redis)
     finally:
         await redis.aclose()
