@@ -20,7 +20,7 @@ from proxy.analysis.sources import Source
 from proxy.model.measures import SLOT
 from proxy.model.rollouts import Arrived
 
-MAX_CELLS: Final = 8
+MAX_CELLS: Final = 12
 MAX_SOURCES: Final = 64
 MAX_ROWS: Final = 20_000
 """Rows that wait for the next `settle`."""
@@ -181,10 +181,10 @@ class Ledger:
 
     def _book(self, source: Source, rows: tuple[Arrived, ...], now: int) -> None:
         for row in rows:
-            slot = min(row.slot + source.offset, now)
-            if slot > self._left and slot >= source.since:
+            slot, known = min(row.slot + source.offset, now), row.slot >= source.since
+            if known and slot > self._left:
                 self._cell(slot).add(row)
-            elif any((late := _late(row, known=slot >= source.since))[1:]):
+            elif any((late := _late(row, known=known))[1:]):
                 (self._cells[0] if self._cells else self._cell(self._left + 1)).add(late)
 
     def _cell(self, slot: int) -> _Cell:

@@ -67,6 +67,13 @@ def test_verdict(ok: int, bad: int, floor: float, verdict: Verdict) -> None:
     assert agreement.verdict(ok, bad, floor, ALPHA) is verdict
 
 
+def test_a_failure_may_need_more_than_a_promotion() -> None:
+    assert agreement.verdict(85, 15, 0.95, 0.05) is Verdict.FAILED
+    assert agreement.verdict(85, 15, 0.95, 0.05, 0.0001) is Verdict.INCONCLUSIVE
+    assert agreement.verdict(700, 150, 0.95, 0.05, 0.0001) is Verdict.FAILED
+    assert agreement.verdict(500, 5, 0.95, 0.05, 0.0001) is Verdict.PASSED
+
+
 @pytest.mark.parametrize(("ok", "bad"), [(1, 0), (30, 1), (500, 10), (500, 0), (3, 40), (1_000_000, 50_000), (7, 0)])
 def test_the_lower_bound_is_the_largest_floor_that_passes(ok: int, bad: int) -> None:
     bound = agreement.lower_bound(ok, bad, ALPHA)

@@ -4,12 +4,15 @@ Traffic is drawn tick by tick (0.2 s): ten agent and ninety legacy requests, or 
 """
 
 from collections.abc import Callable
-from math import log
+from json import dumps, loads
+from math import exp, log
 from random import Random
 
 import pytest
 
-from proxy.analysis.sequential import Finding, TwoArms
+from proxy.analysis.block import Block
+from proxy.analysis.cusum import COUNT, Cusum
+from proxy.analysis.sequential import Finding, OneArm, TwoArms
 
 TICK = 0.2
 
@@ -140,3 +143,228 @@ def test_counts_of_any_size_overflow_nothing() -> None:
         test.step(TICK, 10**9, 10**9, 10**9, 0)
         test.step(86_400.0 * 30, 10**9, 0, 10**9, 10**9)
     assert test.finding().fired
+
+
+# What a look may cost
+
+
+@pytest.mark.parametrize("parts", [2, 10])
+def test_looking_more_often_makes_each_look_stricter(parts: int) -> None:
+    """A second in one block, and in several that have the same counts together."""
+    once, often = TwoArms(margin=0.002), TwoArms(margin=0.002)
+    for test in (once, often):
+        test.step(60.0, 100, 1, 10_000, 100)
+    for _ in range(200):
+        once.step(1.0, parts, 0, parts, 0)
+        for _ in range(parts):
+            often.step(1.0 / parts, 1, 0, 1, 0)
+    assert often._fast.cusum.threshold - once._fast.cusum.threshold == pytest.approx(log(parts))
+
+
+def test_what_was_joined_to_save_work_is_no_chance_to_look_less_strictly() -> None:
+    joined, apart = Cusum(0.001, TICK), Cusum(0.001, TICK)
+    for _ in range(100):
+        joined.look(Block(5 * TICK, 50, 0, 450, 0, looks=5))
+        apart.look(Block(TICK, 10, 0, 90, 0))
+    assert joined.threshold == pytest.approx(apart.threshold)
+
+
+def test_the_looks_of_a_day_spend_alpha_whatever_their_distances() -> None:
+    rng, cusum, spent, elapsed = Random("distances"), Cusum(0.001, TICK), 0.0, 0.0
+    while elapsed < 86_400.0:
+        distance = rng.choice((0.2, 0.2, 1.0, 7.0))
+        elapsed += distance
+        cusum.look(Block(distance, 1, 0, 1, 0))
+        spent += COUNT * exp(-cusum.threshold)
+    assert spent == pytest.approx(0.001, rel=0.01)
+
+
+@pytest.mark.parametrize("elapsed", [0.0, -1.0, 1e-12, 1e12])
+def test_no_distance_makes_the_threshold_absurd(elapsed: float) -> None:
+    test = TwoArms(margin=0.002)
+    for _ in range(50):
+        test.step(elapsed, 10, 0, 90, 1)
+    assert 15 < test._fast.cusum.threshold < 30
+
+
+def test_three_failures_after_a_quiet_night_are_not_enough() -> None:
+    test = TwoArms(margin=0.002)
+    for _ in range(1_000):
+        test.step(TICK, 10, 0, 90, 0)
+    assert not test.step(8 * 3600.0, 3, 3, 60, 0).fired
+    assert test.step(60.0, 3, 3, 60, 0).fired
+
+
+# What is not final yet
+
+
+def warm(test: TwoArms) -> TwoArms:
+    for _ in range(300):
+        test.step(TICK, 10, 0, 90, 1)
+    return test
+
+
+def test_a_provisional_judgement_is_as_if_it_was_final_and_leaves_nothing() -> None:
+    test, other = warm(TwoArms(margin=0.002)), warm(TwoArms(margin=0.002))
+    tail = [Block(TICK, 10, 6, 90, 1)] * 3
+    before = test.dump()
+    judged = test.judge(tail)
+    assert test.dump() == before
+    for block in tail:
+        other.add(block)
+    assert judged == other.finding()
+    assert judged.fired
+
+
+def test_a_tail_that_could_not_fire_changes_nothing_that_is_said() -> None:
+    test = warm(TwoArms(margin=0.002))
+    assert test.judge([Block(TICK, 10, 0, 90, 5)] * 3) is not None
+    assert test.judge([Block(TICK, 10, 1, 90, 5)]) == test.finding()
+
+
+def test_every_tail_that_would_fire_is_looked_at() -> None:
+    """Random tails behind random pasts: the short cut says no only where the long way does too."""
+    rng, fired = Random("tails"), 0
+    for _ in range(300):
+        test = TwoArms(margin=0.002)
+        for _ in range(rng.randrange(40)):
+            test.step(TICK, rng.randrange(20), 0, 90, rng.randrange(3))
+            test.step(TICK, 10, rng.randrange(3) if rng.random() < 0.2 else 0, 90, rng.randrange(3))
+        tail = [
+            Block(TICK, 8, rng.randrange(9) if rng.random() < 0.5 else 0, 60, rng.randrange(3))
+            for _ in range(rng.randrange(1, 5))
+        ]
+        judged = test.judge(tail)
+        for block in tail:
+            test.add(block)
+        assert judged.fired == test.finding().fired
+        fired += judged.fired
+    assert 50 < fired < 250
+
+
+def test_failures_that_waited_for_their_control_are_judged_when_it_is_in_the_tail() -> None:
+    test = TwoArms(margin=0.002)
+    test.step(TICK, 50, 50, 0, 0)
+    assert test.judge([Block(TICK, 0, 0, 50, 0)]).fired
+    assert not test.finding().fired
+
+
+# Beginning again, and going on
+
+
+def test_a_restart_forgets_the_agent_and_keeps_what_is_known_of_legacy() -> None:
+    test = warm(TwoArms(margin=0.002))
+    test.step(TICK, 50, 50, 50, 0)
+    assert test.finding().fired
+    rate = test.rate
+    test.restart()
+    assert (test.finding().fired, test.finding().agent, test.rate) == (False, 0, rate)
+    test.step(TICK, 10, 10, 90, 0)
+    assert test.finding().rule == "fast"
+
+
+def test_legacy_that_waited_for_an_agent_is_known_after_a_restart() -> None:
+    test = TwoArms(margin=0.002)
+    test.step(TICK, 0, 0, 1_000, 10)
+    assert test.rate is None
+    test.restart()
+    assert test.rate == pytest.approx(11 / 1_020)
+
+
+def through_json(data: object) -> object:
+    return loads(dumps(data))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 50])
+def test_what_is_dumped_goes_on_as_if_nothing_had_happened(steps: int) -> None:
+    rng, test = Random("dump"), warm(TwoArms(margin=0.002))
+    for _ in range(steps):
+        test.step(TICK, 10, rng.randrange(3), rng.choice((0, 90)), 0)
+    again = TwoArms(margin=0.002)
+    again.restore(through_json(test.dump()))
+    assert again.finding() == test.finding()
+    for _ in range(30):
+        row = (TICK, 10, rng.randrange(3), 90, rng.randrange(3))
+        assert again.step(*row) == test.step(*row)
+
+
+def test_a_finding_that_fired_is_still_one_after_a_restart_of_the_process() -> None:
+    test = TwoArms(margin=0.002)
+    fired = test.step(TICK, 50, 50, 50, 0)
+    again = TwoArms(margin=0.002)
+    again.restore(through_json(test.dump()))
+    assert again.finding() == fired
+
+
+def test_only_the_history_is_taken_over_where_the_limits_changed() -> None:
+    test = warm(TwoArms(margin=0.002))
+    test.step(TICK, 50, 50, 50, 0)
+    again = TwoArms(margin=0.1)
+    again.restore(through_json(test.dump()), history_only=True)
+    assert (again.rate, again.finding().agent, again.finding().fired) == (test.rate, 0, False)
+
+
+GOOD = warm(TwoArms(margin=0.002)).dump()
+
+
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("unfit", [None, [], [1], "x", {"a": 1}, [float("nan")] * 6, [-1.0] * 6, [[1] * 6] * 2])
+def test_a_memory_that_is_none_of_ours_is_refused(at: int, unfit: object) -> None:
+    if (at, unfit) == (0, []):
+        return  # nothing fired: that is ours
+    with pytest.raises(ValueError, match="list|number|below|finding"):
+        TwoArms(margin=0.002).restore([*GOOD[:at], unfit, *GOOD[at + 1 :]])
+
+
+# Against a rate that is given
+
+
+def test_one_arm_finds_an_outage_and_bears_what_is_allowed() -> None:
+    rng, test = Random("one arm"), OneArm(0.015)
+    for _ in range(5_000):
+        assert not test.step(TICK, 10, sum(rng.random() < 0.015 for _ in range(10))).fired
+    steps = next(step for step in range(1, 100) if test.step(TICK, 10, 10).fired)
+    assert steps <= 2
+    assert test.finding().reason == "100.00% of 10 agent requests against 1.50% that are allowed (one-arm rule)"
+
+
+def test_one_arm_blames_the_agent_for_everything_but_only_what_is_worse() -> None:
+    test = OneArm(0.5)
+    for _ in range(1_000):
+        assert not test.step(TICK, 10, 5).fired
+    assert OneArm(1.0).step(TICK, 10**6, 10**6).fired is False  # nothing is worse than that
+    assert OneArm(0.0).step(TICK, 10, 10).fired
+
+
+def test_one_arm_is_judged_provisionally_restarted_and_dumped_as_two_are() -> None:
+    test = OneArm(0.01)
+    for _ in range(50):
+        test.step(TICK, 10, 0)
+    test.step(TICK, 0, 0)
+    before = test.dump()
+    assert test.judge([Block(TICK, 10, 5)] * 3).fired
+    assert test.dump() == before
+    again = OneArm(0.9)
+    again.restore(through_json(before))
+    assert again.dump() == before
+    for each in (test, again):
+        assert each.step(TICK, 20, 20).fired
+    again.restart()
+    assert (again.finding().fired, again.finding().agent, again.reference) == (False, 0, 0.01)
+
+
+@pytest.mark.parametrize("unfit", [None, [], [0.1, [], [], [], []], ["x", *OneArm(0.1).dump()[1:]]])
+def test_a_memory_that_is_no_one_arms_is_refused(unfit: object) -> None:
+    with pytest.raises(ValueError, match="list|number|below|finding"):
+        OneArm(0.1).restore(unfit)
+
+
+def test_the_reason_tells_what_it_fired_on_and_not_the_average_of_a_day() -> None:
+    test = TwoArms(margin=0.002)
+    for _ in range(10_000):
+        test.step(TICK, 10, 0, 90, 1)
+    while not (finding := test.step(TICK, 10, 5, 90, 1)).fired:
+        pass
+    assert finding.agent < 100
+    assert finding.agent_rate > 0.4
+    assert finding.legacy_rate == pytest.approx(1 / 90)
