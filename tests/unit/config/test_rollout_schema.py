@@ -62,3 +62,37 @@ def test_json_paths(path: str) -> None:
 
 def test_readiness_off_is_text_and_not_a_boolean() -> None:
     assert rollout_of(with_rollout("gates: {readiness: off}")).gates.readiness == "off"
+
+
+def test_a_share_is_short_for_a_gate() -> None:
+    short = rollout_of(with_rollout("gates: {agreement: 90%, escalation_rate: 20%}")).gates
+    written = rollout_of(with_rollout("gates: {agreement: {min: 90%}, escalation_rate: {max: 20%}}")).gates
+    assert short == written
+    assert short.escalation_rate is not None
+    assert (short.agreement.min, short.agreement.dry_run, short.escalation_rate.max) == (0.9, False, 0.2)
+    reported = rollout_of(with_rollout("gates: {agreement: {min: 90%, dry_run: true}}")).gates
+    assert (reported.agreement.min, reported.agreement.dry_run) == (0.9, True)
+
+
+def test_what_moves_a_rollout_where_nothing_is_said() -> None:
+    rollout = rollout_of(SMALL)
+    assert (rollout.on_failure, rollout.on_inconclusive, rollout.holdback) == ("rollback", "hold", 0)
+    assert (rollout.freeze, rollout.timezone, rollout.gates.agreement.min) == ((), "UTC", 0.95)
+    assert {stage.approval for stage in rollout.stages} == {"automatic"}
+
+
+def test_windows_need_no_quotes() -> None:
+    rollout = rollout_of(
+        with_rollout("freeze: [Fri 16:00 - Mon 08:00, 18:00 - 08:00, 2026-12-23 - 2027-01-02]\ntimezone: Europe/Berlin")
+    )
+    assert [window.text for window in rollout.freeze] == [
+        "Fri 16:00 - Mon 08:00", "18:00 - 08:00", "2026-12-23 - 2027-01-02",
+    ]  # fmt: skip
+
+
+def test_a_decision_that_is_a_yes_may_be_of_any_type() -> None:
+    direction = rollout_of(
+        with_rollout("compare: {decision: $.d}\ngates: {direction: {yes: [approve, true, 1, 2.5]}}")
+    ).gates.direction
+    assert direction is not None
+    assert [(type(value), value) for value in direction.yes] == [(str, "approve"), (bool, True), (int, 1), (float, 2.5)]
