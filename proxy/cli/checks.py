@@ -65,7 +65,7 @@ def _number(name: str, value: float | None) -> str:
     if value is None:
         return NONE
     if name in _SPANS:
-        return span(value)
+        return span(round(value))
     if name in _COUNTS:
         return f"{value:,.0f}"
     return f"{value:.2f}" if name in _NUMBERS else share(value)

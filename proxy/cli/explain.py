@@ -60,10 +60,12 @@ def explanation_view(told: dict[str, Any]) -> RenderableType:
     if told["phase"] in ("degraded", "paused"):
         lines.add_row(told["phase"], Text(told["why"]))
     if told["bucket"] is not None:
-        lines.add_row("bucket", f"{told['bucket']:,} of 100,000; recorded as key_hash {told['key_hash']}")
+        lines.add_row("bucket", f"{told['bucket']:,} of 100,000")
     lines.add_row("in from", Text(_enters(told)))
     if now["arm"] == "legacy":
         lines.add_row("copies", f"the agent gets a copy of {told['shadow_percent']:g} % of what legacy serves")
+    if told["key_hash"] is not None:
+        lines.add_row("recorded", f"in pairs, as key_hash {told['key_hash']}")
     for name, text in _notes(told):
         lines.add_row(name, Text(text))
     return Group(lines, *_stages(told))
@@ -101,6 +103,11 @@ def _place(at: dict[str, Any]) -> str:
 def _stages(told: dict[str, Any]) -> list[RenderableType]:
     table = grid("stage", "weight", "arm", "why")
     for at in told["stages"]:
-        name = Text(at["stage"], "bold" if at["stage"] == told["now"]["stage"] else "")
-        table.add_row(name, f"{at['weight']:g} %", Text(at["arm"], _ARMS[at["arm"]]), at["reason"])
+        here = at["stage"] == told["now"]["stage"]
+        table.add_row(
+            Text(f"{at['stage']} (now)" if here else at["stage"]),
+            f"{at['weight']:g} %",
+            Text(at["arm"], _ARMS[at["arm"]]),
+            at["reason"],
+        )
     return [Text(""), table] if table.row_count else []

@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from proxy.cli.checks import gates_view, guard_view, segments_view
-from proxy.cli.tables import NONE, PHASES, age, card, grid, phase, share, span
+from proxy.cli.tables import NONE, PHASES, age, card, compact, grid, phase, share, span
 
 
 def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableType:
     """A line for each route; below them, why those stand still that do."""
-    table = grid("route", "phase", "stage", "weight", "for", "legacy", "agent", "agreement")
+    table = grid("route", "phase", "stage", "weight", "for", "legacy", "agent", "agree")
     reasons: list[RenderableType] = []
     for route in routes:
         if route["phase"] is None:
@@ -27,8 +27,8 @@ def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableT
             Text(route["stage"]),
             f"{route['weight']:g} %",
             _since(route, now),
-            _failed(totals["legacy"]),
-            _failed(totals["agent"]),
+            _briefly(totals["legacy"]),
+            _briefly(totals["agent"]),
             share(route["agreement"]["ratio"]),
         )
         if route["phase"] in ("degraded", "paused") and route["reason"]:
@@ -52,7 +52,8 @@ def route_view(route: dict[str, Any], now: datetime) -> RenderableType:
 
 def _course(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
     following, replica = route["next"], route["replica"]
-    yield "because", route["reason"]
+    by = f" (by {route['actor']})" if route["actor"] else ""
+    yield "because", route["reason"] + by if route["reason"] else by.strip(" ()")
     yield "waits for", route["waits_for"]
     if following is not None:
         soak = f", to be held for {span(following['soak'])}" if following["soak"] else ""
@@ -93,7 +94,7 @@ def _keys(coverage: dict[str, Any]) -> str:
 def _outcomes(total: dict[str, int]) -> str:
     requests = total["requests"]
     slow = f", {share(total['slow'] / requests)} slow" if total["slow"] else ""
-    return f"{_failed(total, ' requests, ')} failed{slow}"
+    return f"{requests:,} requests, {_failed(total)} failed{slow}"
 
 
 def _handed_over(route: dict[str, Any]) -> str:
@@ -106,7 +107,11 @@ def _since(route: dict[str, Any], now: datetime) -> str:
     return age(route["since"], now) if route["since"] else NONE
 
 
-def _failed(total: dict[str, int], between: str = " / ") -> str:
-    """Requests, and the share of them that failed."""
-    requests, failed = total["requests"], total["failed"]
-    return f"{requests:,}{between}{share(failed / requests if requests else 0.0)}"
+def _briefly(total: dict[str, int]) -> str:
+    """Requests, and the share of them that failed, in at most 11 places."""
+    failed = total["failed"] / total["requests"] if total["requests"] else 0.0
+    return f"{compact(total['requests'])} / {failed:.{0 if failed >= 0.0995 else 1}%}"
+
+
+def _failed(total: dict[str, int]) -> str:
+    return share(total["failed"] / total["requests"] if total["requests"] else 0.0)

@@ -52,5 +52,13 @@ def span(seconds: float) -> str:
     return f"{rest}s"
 
 
+def compact(count: int) -> str:
+    """`950`, `1.2k`, `35k`, `1.2M`: where a column must stay narrow."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}" if count < 10 * size else f"{count // size:,}{unit}"
+    return f"{count}"
+
+
 def share(value: float | None) -> str:
     return NONE if value is None else f"{value:.1%}"

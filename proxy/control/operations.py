@@ -3,8 +3,8 @@
 The document of a route; without a rollout it has the same members, and nothing in them:
 
     name, legacy, agent            the route and its upstreams
-    version, phase, stage          where its rollout stands, since when, and why
-    since, reason, revision
+    version, phase, stage          where its rollout stands, since when, why, and who or what put it there
+    since, reason, actor, revision
     weight, shadow_percent         percent of users with the agent, percent of requests copied to it
     waits_for                      what is missing to move on, a sentence
     next                           {stage, weight, soak}, or null
@@ -113,6 +113,7 @@ def _rollout(course: Course) -> dict[str, Any]:
         "shadow_percent": placement.shadow / 1000,
         "since": rfc3339(state.since) if state is not None else None,
         "reason": state.reason if state is not None else _UNKNOWN,
+        "actor": state.actor if state is not None else "",
         "revision": state.revision if state is not None else 0,
         "waits_for": waits_for(course.plan, state, course.gates) if state is not None else _STORE,
         "next": _next(course),
@@ -147,6 +148,7 @@ _NO_ROLLOUT: Final[dict[str, Any]] = {
     "shadow_percent": 0.0,
     "since": None,
     "reason": "",
+    "actor": "",
     "revision": 0,
     "waits_for": "",
     "next": None,

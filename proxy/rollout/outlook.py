@@ -16,9 +16,11 @@ _CEILINGS: Final = frozenset({"error_rate", "latency", "fallback_rate", "escalat
 
 
 def following(plan: Plan, state: RolloutState) -> PlanStage | None:
-    """The stage after this one; None at the last one, under a fixed split, and of a version that the plan left."""
-    later = plan.stages[state.stage + 1 :] if state.version == plan.version else ()
-    return later[0] if later and state.phase is not Phase.COMPLETED else None
+    """The stage after this one. None at the last one, under a fixed split, of a version that the plan left, and after a
+    rollback, from which no way leads on."""
+    if state.version != plan.version or state.phase in (Phase.COMPLETED, Phase.DEGRADED):
+        return None
+    return next(iter(plan.stages[state.stage + 1 :]), None)
 
 
 def waits_for(plan: Plan, state: RolloutState, gates: tuple[GateResult, ...]) -> str:
@@ -40,7 +42,7 @@ def waits_for(plan: Plan, state: RolloutState, gates: tuple[GateResult, ...]) ->
 
 
 def _lacks(gate: GateResult) -> str:
-    """In a few words, where the numbers allow it; else the whole reason."""
+    """In a few words; the gate's own reason says more."""
     if gate.verdict is Verdict.FAILED:
         return f"failed: {gate.reason}"
     match gate:
@@ -50,6 +52,10 @@ def _lacks(gate: GateResult) -> str:
             return f"{least - seen:,.0f} to go"
         case GateResult(name="approval"):
             return "an operator must promote"
+        case GateResult(name="freeze"):
+            return gate.reason
+        case GateResult(name="sample_ratio"):
+            return "the split is not the one asked for"
         case GateResult(name="kappa", bound=float(bound), threshold=float(floor)):
             return f"surely {bound:.3f}, more than {floor:.3f} must be sure"
         case GateResult(name="segments", bound=float(bound), threshold=float(floor)):
@@ -60,4 +66,4 @@ def _lacks(gate: GateResult) -> str:
             return f"surely at most {bound:.2%}, at most {asked:.2%} must be sure"
         case GateResult(value=float(value), threshold=float(asked)) if gate.name in _CEILINGS:
             return f"{value:.2%}, at most {asked:.2%} is allowed"
-    return gate.reason
+    return "too little was seen to tell" if gate.samples else "nothing was seen yet"

@@ -29,6 +29,7 @@ ROUTE: dict[str, Any] = {
     "shadow_percent": 100.0,
     "since": "2026-11-22T08:00:00.000Z",
     "reason": "the gates passed",
+    "actor": "gates",
     "revision": 3,
     "waits_for": "min_samples (460 to go)",
     "next": {"stage": "expand-10", "weight": 10.0, "soak": 3600.0},

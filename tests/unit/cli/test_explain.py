@@ -27,14 +27,14 @@ def test_a_user_who_is_in() -> None:
     assert shown(explanation_view(told)) == [
         ["refunds", "agent serves this user's requests now, at canary (5 %)"],
         ["why", "bucket 2,871 is below 5,000 (5 %), so the agent serves (bucket_in)"],
-        ["bucket", "2,871 of 100,000; recorded as key_hash"],
-        [told["key_hash"]],
+        ["bucket", "2,871 of 100,000"],
         ["in from", "canary (5 %), and at every later stage"],
+        ["recorded", f"in pairs, as key_hash {told['key_hash']}"],
         ["key from", "header x-user-id, else query user; a request without any is legacy's"],
         [],
         ["stage", "weight", "arm", "why"],
         ["shadow", "0 %", "legacy", "bucket_out"],
-        ["canary", "5 %", "agent", "bucket_in"],
+        ["canary (now)", "5 %", "agent", "bucket_in"],
         ["half", "50 %", "agent", "bucket_in"],
     ]
 

@@ -20,7 +20,7 @@ def row(name: str, **changes: Any) -> str | None:
 
 def test_a_route_in_one_line() -> None:
     assert shown(routes_table([ROUTE], NOW)) == [
-        ["route", "phase", "stage", "weight", "for", "legacy", "agent", "agreement"],
+        ["route", "phase", "stage", "weight", "for", "legacy", "agent", "agree"],
         ["refunds", "progressing", "canary", "5 %", "1h 30m", "950 / 0.1%", "50 / 4.0%", "90.0%"],
     ]
 
@@ -39,10 +39,21 @@ def test_a_rollout_of_which_the_store_has_not_said_since_when() -> None:
     assert shown(routes_table([{**ROUTE, "since": None}], NOW))[1][4] == "-"
 
 
+def test_a_busy_route_stays_in_one_line() -> None:
+    totals = {
+        "legacy": {"requests": 1_234_567, "failed": 1_000, "slow": 0},
+        "agent": {"requests": 9_876, "failed": 1_234, "slow": 0},
+    }
+    route = {**ROUTE, "stage": "expand-10", "totals": totals}
+    assert lines(routes_table([route], NOW))[1:] == [
+        "refunds  progressing  expand-10  5 %     1h 30m  1.2M / 0.1%  9.9k / 12%  90.0%"
+    ]
+
+
 def test_one_route_with_all_that_keeps_it_where_it_is() -> None:
     assert lines(route_view(ROUTE, NOW)) == [
         "refunds    progressing at canary, version 2026-11-22, for 1h 30m",
-        "because    the gates passed",
+        "because    the gates passed (by gates)",
         "waits for  min_samples (460 to go)",
         "next       expand-10 at 10 %, to be held for 1h",
         "replicas   3; this one decides",
@@ -70,8 +81,9 @@ def test_one_route_with_all_that_keeps_it_where_it_is() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    nothing = {
+    nothing: dict[str, Any] = {
         "reason": "",
+        "actor": "",
         "waits_for": "",
         "next": None,
         "holdback": 0.0,
@@ -148,4 +160,4 @@ def test_long_sentences_and_names_stay_within_the_width() -> None:
 
 
 def test_text_from_outside_is_no_markup() -> None:
-    assert row("because", reason="[red]look[/red] [link=x]") == "[red]look[/red] [link=x]"
+    assert row("because", reason="[red]look[/red] [link=x]") == "[red]look[/red] [link=x] (by gates)"

@@ -21,3 +21,11 @@ NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 )
 def test_how_long_ago(since: str, text: str) -> None:
     assert tables.age(since, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (999, "999"), (1_234, "1.2k"), (35_999, "35k"), (1_250_000, "1.2M"), (12 * 10**9, "12,000M")],
+)
+def test_a_count_in_a_narrow_column(count: int, text: str) -> None:
+    assert tables.compact(count) == text

@@ -84,6 +84,7 @@ async def test_a_route_with_a_rollout(scene: Scene) -> None:
         "shadow_percent": 100.0,
         "since": "2027-01-15T08:00:00.000Z",
         "reason": "version v1 begins",
+        "actor": "configuration",
         "revision": 1,
         "waits_for": document["waits_for"],
         "next": {"stage": "canary", "weight": 5.0, "soak": 10.0},

@@ -27,6 +27,7 @@ def test_the_next_stage(stage: int, name: str | None) -> None:
 def test_there_is_none_where_nothing_comes_next() -> None:
     assert following(FIXED, CANARY) is None
     assert following(PLAN, replace(CANARY, phase=Phase.COMPLETED)) is None
+    assert following(PLAN, replace(CANARY, phase=Phase.DEGRADED)) is None
     assert following(replace(PLAN, version="v2"), CANARY) is None
 
 
@@ -61,7 +62,7 @@ def test_gates_that_are_missing_say_how_much() -> None:
     bound = next(result.bound for result in gates if result.name == "agreement")
     assert waits_for(PLAN, CANARY, gates).startswith(
         "soak (12m to go), min_samples (460 to go), "
-        f"agreement (surely {bound:.2%}, more than 95.00% must be sure), error_rate (too few requests to compare"
+        f"agreement (surely {bound:.2%}, more than 95.00% must be sure), error_rate (too little was seen to tell)"
     )
 
 
@@ -73,7 +74,10 @@ def test_gates_that_are_missing_say_how_much() -> None:
         (gate("key_coverage", bound=0.5, threshold=0.9), "surely 50.00%, more than 90.00% must be sure"),
         (gate("fallback_rate", bound=0.5, threshold=0.1), "surely at most 50.00%, at most 10.00% must be sure"),
         (gate("error_rate", value=0.02, threshold=0.01), "2.00%, at most 1.00% is allowed"),
-        (gate("error_rate", value=0.02), "so it is"),
+        (gate("error_rate", value=0.02), "too little was seen to tell"),
+        (gate("latency", samples=0), "nothing was seen yet"),
+        (gate("direction", value=0.5, threshold=0.5), "too little was seen to tell"),
+        (gate("sample_ratio", value=0.5, threshold=0.05), "the split is not the one asked for"),
         (gate("approval"), "an operator must promote"),
         (gate("freeze"), "so it is"),
         (gate("agreement", Verdict.FAILED, bound=0.5, threshold=0.9), "failed: so it is"),
