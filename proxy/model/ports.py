@@ -7,7 +7,7 @@ what is not ours.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from proxy.model.errors import StoreFormatError
+from proxy.model.errors import StoreError
 from proxy.model.rollouts import Batch, Event, Evidence, Report, RolloutState, Users
 from proxy.model.words import Verb
 
@@ -41,9 +41,9 @@ class RolloutStore(Protocol):
 
     async def load(self, route: str) -> RolloutState | None: ...
 
-    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreFormatError | None]:
-        """As `load` for each of the routes, in their order, in one round trip; a key that holds what is not ours is
-        that route's trouble alone."""
+    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreError | None]:
+        """As `load` for each of the routes, in their order, in one round trip; what is wrong with one of them (a key
+        that holds what is not ours, a Cluster's node that is lost) is that route's trouble alone."""
         ...
 
     async def save(self, state: RolloutState, event: Event | None) -> None:

@@ -1,34 +1,41 @@
 """The client of a Cluster: redis-py's, which follows MOVED and ASK and looks anew at the nodes when one is lost.
 
-What it lacks, and has here: an end of every wait, whatever number of nodes it tries one after another, and callers that
-wait for a connection instead of failing where all are busy.
+What it lacks, and has here:
+- every wait has an end, whatever number of nodes is tried one after another;
+- where all connections are busy a caller waits for one, instead of failing;
+- in a pipeline each node is on its own: one that is lost costs the commands that were meant for it, and no other's.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from redis import asyncio as aredis
-from redis.asyncio.cluster import ClusterPipeline
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
+from redis.exceptions import AskError, ClusterDownError, RedisClusterException, RedisError, TryAgainError
+from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import TimeoutError as SlowError
 
-_RETRIES = 2
+_RETRIES: Final = 2
 """Each looks at the nodes anew. Enough for a connection that went stale and a master that was replaced."""
-_PAUSE = 0.05
+_PAUSE: Final = 0.05
+
+_AGAIN: Final = (AskError, ClusterDownError, ConnectionLostError, TryAgainError)
+"""After these (MOVED is a kind of ASK) a command is sent again, alone, for redis-py to find its node."""
 
 
 class Cluster(aredis.RedisCluster):
-    """`patience` is how many seconds one command or pipeline may take in all, its waiting for a connection included;
-    each node gets at most `max_connections`."""
+    """`patience` is how many seconds a command may take in all, its waiting for a connection included; each node gets
+    at most `max_connections`."""
 
     def __init__(self, *, patience: float, max_connections: int, **options: Any) -> None:
         retry = Retry(ConstantBackoff(_PAUSE), _RETRIES)
         super().__init__(max_connections=max_connections, retry=retry, **options)
         self._patience = patience
-        # A pipeline that was led elsewhere sends commands of their own, so the two must not wait for each other.
+        # A pipeline's commands that are sent again are commands of their own, so the two must not wait for each other.
         self._commands = asyncio.Semaphore(max_connections // 2)
         self._pipelines = asyncio.Semaphore(max_connections // 2)
 
@@ -38,7 +45,44 @@ class Cluster(aredis.RedisCluster):
             return await super().execute_command(*words, **options)
 
     def pipeline(self, transaction: Any | None = None, shard_hint: Any | None = None) -> ClusterPipeline:  # noqa: ARG002  # redis-py's own signature
-        return _Pipeline(self, transaction)  # type: ignore[abstract]  # redis-py's own class, too, lacks what its Protocol has
+        return _Pipeline(self)  # type: ignore[abstract]  # redis-py's own class, too, lacks what its Protocol has
+
+    async def owners(self, commands: list[PipelineCommand]) -> list[tuple[ClusterNode, list[PipelineCommand]]]:
+        """The masters, each with the commands that are for it, in their order."""
+        async with self._turn(self._commands):
+            await self.initialize()
+        groups: dict[str, tuple[ClusterNode, list[PipelineCommand]]] = {}
+        for command in commands:
+            node = self.nodes_manager.get_node_from_slot(await self._determine_slot(*command.args))
+            groups.setdefault(node.name, (node, []))[1].append(command)
+        return list(groups.values())
+
+    async def send(self, node: ClusterNode, commands: list[PipelineCommand]) -> None:
+        """The commands get their results, or errors."""
+        try:
+            async with self._turn(self._pipelines):
+                await node.execute_pipeline(commands)
+        except (RedisError, OSError) as error:
+            for command in commands:
+                command.result = error
+        for number, command in enumerate(commands):
+            if isinstance(command.result, SlowError):
+                await self._distrust(node)
+                return
+            if isinstance(command.result, _AGAIN):
+                try:
+                    command.result = await self.execute_command(*command.args, **command.kwargs)
+                except (RedisError, RedisClusterException, OSError) as error:
+                    for each in commands[number:]:  # in their order, or not at all
+                        each.result = error
+                    return
+
+    async def _distrust(self, node: ClusterNode) -> None:
+        """The next command looks anew who is there. As redis-py does after a single command."""
+        node.update_active_connections_for_reconnect()
+        await node.disconnect_free_connections()
+        self.nodes_manager.move_node_to_end_of_cached_nodes(node.name)
+        self._initialize = True
 
     @asynccontextmanager
     async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
@@ -50,9 +94,20 @@ class Cluster(aredis.RedisCluster):
 
 
 class _Pipeline(ClusterPipeline):
-    cluster_client: Cluster
+    def __init__(self, client: Cluster) -> None:
+        super().__init__(client)
+        self._client = client
+        self._queued: list[PipelineCommand] = []
 
-    async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
-        client = self.cluster_client
-        async with client._turn(client._pipelines):  # noqa: SLF001  # it is the client's other half
-            return await super().execute(raise_on_error, allow_redirections)
+    def execute_command(self, *words: Any, **options: Any) -> ClusterPipeline:
+        self._queued.append(PipelineCommand(len(self._queued), *words, **options))
+        return self
+
+    async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:  # noqa: ARG002  # redis-py's own signature
+        commands, self._queued = self._queued, []
+        groups = await self._client.owners(commands)
+        await asyncio.gather(*(self._client.send(node, group) for node, group in groups))
+        results = [command.result for command in commands]
+        if raise_on_error and (error := next((each for each in results if isinstance(each, Exception)), None)):
+            raise error
+        return results

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from proxy.model.errors import ConflictError, StoreFormatError
+from proxy.model.errors import ConflictError, StoreError, StoreFormatError
 from proxy.model.rollouts import Event, Evidence, RolloutState, Users
 from proxy.model.words import Arm
 from proxy.rollout import codec
@@ -37,7 +37,7 @@ class StateStore:
         data = await ask(self._redis, "GET", key, key=key)
         return None if data is None else codec.decode_state(key, data)
 
-    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreFormatError | None]:
+    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreError | None]:
         """See `RolloutStore`."""
         pipeline: Any = self._redis.pipeline(transaction=False)
         for route in routes:
@@ -105,13 +105,12 @@ _GONE: Final = -2
 """TTL of a key that is not there."""
 
 
-def _state(key: str, reply: Any) -> RolloutState | StoreFormatError | None:
-    """StoreFormatError is answered, and StoreUnavailableError raised."""
+def _state(key: str, reply: Any) -> RolloutState | StoreError | None:
     if reply is None:
         return None
+    if isinstance(reply, Exception):
+        return translate(reply, key)
     try:
-        if isinstance(reply, Exception):
-            raise translate(reply, key)
         return codec.decode_state(key, reply)
     except StoreFormatError as error:
         return error

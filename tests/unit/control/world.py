@@ -9,7 +9,7 @@ from redis import asyncio as aredis
 from proxy.control import configuration
 from proxy.control.configuration import Loaded
 from proxy.model.clock import Clock
-from proxy.model.errors import StoreFormatError, StoreUnavailableError
+from proxy.model.errors import StoreError, StoreUnavailableError
 from proxy.model.measures import OUTCOMES
 from proxy.model.rollouts import ArmCount, Batch, Event, Evidence, Report, RolloutState, Users
 from proxy.model.tick import Labels, Tick
@@ -93,7 +93,7 @@ class Store:
         await self.reach("load")
         return await self._states.load(route)
 
-    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreFormatError | None]:
+    async def load_all(self, routes: Sequence[str]) -> list[RolloutState | StoreError | None]:
         await self.reach("load_all")
         return await self._states.load_all(routes)
 
