@@ -312,7 +312,7 @@ GOOD = warm(TwoArms(margin=0.002)).dump()
 def test_a_memory_that_is_none_of_ours_is_refused(at: int, unfit: object) -> None:
     if (at, unfit) == (0, []):
         return  # nothing fired: that is ours
-    with pytest.raises(ValueError, match="list|number|below|finding"):
+    with pytest.raises(ValueError, match=r"list|number|below|finding"):
         TwoArms(margin=0.002).restore([*GOOD[:at], unfit, *GOOD[at + 1 :]])
 
 
@@ -355,7 +355,7 @@ def test_one_arm_is_judged_provisionally_restarted_and_dumped_as_two_are() -> No
 
 @pytest.mark.parametrize("unfit", [None, [], [0.1, [], [], [], []], ["x", *OneArm(0.1).dump()[1:]]])
 def test_a_memory_that_is_no_one_arms_is_refused(unfit: object) -> None:
-    with pytest.raises(ValueError, match="list|number|below|finding"):
+    with pytest.raises(ValueError, match=r"list|number|below|finding"):
         OneArm(0.1).restore(unfit)
 
 
