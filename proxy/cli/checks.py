@@ -36,7 +36,7 @@ def _numbered(heads: tuple[str, ...], checks: Iterable[Check], mark: str) -> lis
         line = Text(_line(row, widths))
         line.stylize(verdict(row[1]).style, widths[0] + 2, widths[0] + 2 + len(row[1]))
         said = Text(mark if check["dry_run"] else "", "yellow") + Text(check["reason"])
-        parts += [line, Padding(said, (0, 0, 0, 4))]
+        parts += [line, Padding(said, (0, 0, 0, 4), expand=False)]
     return parts if shown else []
 
 

@@ -57,13 +57,13 @@ def _event(event: dict[str, Any]) -> Iterator[RenderableType]:
     moved = Text("  ") + _place(event["before"]) + Text(" → ") + _place(event["after"])
     yield moved + Text(f", version {event['version']}")
     if event["reason"]:
-        yield Padding(Text(event["reason"]), (0, 0, 0, 2))
+        yield Padding(Text(event["reason"]), (0, 0, 0, 2), expand=False)
     if event["gates"]:
         table = grid("gate", "verdict", "reason")
         for gate in event["gates"]:
             name = f"{gate['name']} (dry run)" if gate["dry_run"] else gate["name"]
             table.add_row(Text(name), verdict(gate["verdict"]), Text(gate["reason"]))
-        yield Padding(table, (0, 0, 0, 4))
+        yield Padding(table, (0, 0, 0, 4), expand=False)
     yield Text("")
 
 
@@ -89,7 +89,10 @@ def evidence_view(stages: Iterable[dict[str, Any]]) -> RenderableType:
             )
             for segment in stage["segments"]:
                 table.add_row(Text(f"  {segment['name']}"), "", "", "", *_agreement(segment))
-        parts += [Text.assemble("version ", (version, "bold"), f", start {epoch}"), Padding(table, (0, 0, 1, 2))]
+        parts += [
+            Text.assemble("version ", (version, "bold"), f", start {epoch}"),
+            Padding(table, (0, 0, 1, 2), expand=False),
+        ]
     return Group(*parts)
 
 

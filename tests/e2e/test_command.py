@@ -1,12 +1,17 @@
-"""The installed command: help, version, and what a bad file gets."""
+"""The installed command: help, version, what a bad file gets, and what a running Crossfade tells of a rollout."""
 
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from proxy import __version__
+from proxy.routing.bucket import bucketer
 
 COMMAND = Path(sys.executable).with_name("crossfade")
 EXAMPLE = Path(__file__).parents[2] / "config" / "crossfade.yaml"
@@ -18,8 +23,45 @@ routes: [{name: all, legacy: human}]
 """
 
 
-def crossfade(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+ROLLOUT = """\
+listen: {address: "127.0.0.1:0"}
+admin: {address: "127.0.0.1:0"}
+data_dir: DATA
+upstreams: {human: {url: "http://127.0.0.1:9001"}, agent: {url: "http://127.0.0.1:9002"}}
+routes:
+  - name: refunds
+    legacy: human
+    rollout:
+      agent: agent
+      version: v1
+      key: [{header: x-user-id}, {query: user}]
+      salt: refunds-1
+      stages: [{name: shadow, weight: 0, soak: 24h}, {name: canary, weight: 5, soak: 1h}, {name: full, weight: 100}]
+"""
+
+
+def crossfade(*arguments: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, input=told)
+
+
+@contextmanager
+def running(file: Path, log: Path) -> Iterator[str]:
+    """`crossfade run`; gives its admin API's address. It must end well."""
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen([COMMAND, "run", "-c", file], stderr=subprocess.PIPE, text=True) as ran,
+    ):
+        assert ran.stderr
+        try:
+            for line in ran.stderr:
+                sink.write(line.encode())
+                if '"event":"listening"' in line:
+                    break
+            yield f"http://{json.loads(line)['admin']}"
+        finally:
+            ran.terminate()
+            sink.writelines(line.encode() for line in ran.stderr)
+            assert ran.wait(timeout=60) == 0
 
 
 @pytest.fixture
@@ -95,3 +137,43 @@ def test_a_missing_file_is_one_line_and_exit_code_1(file: Path, command: str) ->
     assert ran.returncode == 1
     assert f"{file}: " in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+KEY = "alice-9f83@example.com"
+
+
+def await_gates(admin: str) -> None:
+    """Until the rollout has been looked at for the first time."""
+    deadline = time.monotonic() + 30
+    while not json.loads(crossfade("status", "refunds", "--json", "--admin", admin).stdout)["gates"]:
+        assert time.monotonic() < deadline
+
+
+def test_what_a_running_crossfade_tells_of_a_user_and_of_a_rollout(tmp_path: Path) -> None:
+    file, log, data = tmp_path / "c.yaml", tmp_path / "log", tmp_path / "data"
+    file.write_text(ROLLOUT.replace("DATA", str(data)))
+    bucket = bucketer("refunds-1")(KEY.encode())
+    with running(file, log) as admin:
+        told = crossfade("explain", "refunds", "--key", "-", "--json", "--admin", admin, told=f"{KEY}\n")
+        await_gates(admin)
+        moved = crossfade("promote", "refunds", "--reason", "I have looked at the pairs", "--admin", admin)
+        shown = crossfade("explain", "refunds", "--key", KEY, "--admin", admin)
+        moves = crossfade("history", "refunds", "--admin", admin)
+        seen = crossfade("evidence", "refunds", "--admin", admin)
+        await_gates(admin)
+        stands = crossfade("status", "refunds", "--admin", admin)
+    explained = json.loads(told.stdout)
+    assert (explained["bucket"], explained["now"]["arm"]) == (bucket, "legacy")
+    assert explained["enters"] == ("canary" if bucket < 5_000 else "full")
+    assert (moved.returncode, moved.stdout) == (0, "refunds: progressing at canary, 5 % to agent\n")
+    assert f"bucket {bucket:,} is " in shown.stdout
+    lines = [line.rstrip() for line in moves.stdout.splitlines()]
+    assert [line.split()[3] for line in lines if line.startswith("20")] == ["promote", "begin"]
+    assert "  progressing shadow 0 % → progressing canary 5 %, version v1" in lines
+    assert "  I have looked at the pairs" in lines
+    assert any(line.split()[:2] == ["soak", "inconclusive"] for line in lines)  # it was promoted on less than its gates
+    assert (seen.returncode, stands.returncode) == (0, 0)
+    assert "waits for  soak (" in stands.stdout
+    kept = [path for path in data.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in (log, *kept) if KEY.encode() in path.read_bytes()]
