@@ -1,3 +1,8 @@
-"""The statistics, each a dozen floats and a pure step: `breaker` (in the worker), `sequential` (two arms at once),
-`agreement` (a confidence bound valid under constant looking). Formulas and sources stand in their docstrings.
+"""The statistics: pure, of bounded memory, valid however often one looks. Formulas and sources stand in the docstrings.
+
+Rolling back: `breaker` (in the worker); `ledger` (requests by when they arrived, from all `sources`, as `block`s of
+time); `sequential` (the agent against legacy, or against a given rate) out of `edetector` (slow, exact) and `cusum`
+(fast, knows legacy's history); `dumped` reads back what a test remembered.
+
+Promoting: `agreement` (a share against a floor or a ceiling), `segments`, `kappa`, `direction`, `ratio`.
 """

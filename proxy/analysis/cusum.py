@@ -172,13 +172,12 @@ class TwoKeys:
         self.learn(block)
         return fired
 
-    def may_fire(self, block: Block) -> bool:
-        """Whether it could within `block`, however that is parted: no bad outcome adds more than the logarithm of the
-        reference takes away."""
-        if self.requests + block.legacy < MIN_HISTORY:
-            return False
-        reference = self._margin + (self.bad + 1) / (self.requests + block.legacy + 20)
-        return max(self.cusum.sums) - block.agent_bad * log(min(reference, 1.0)) >= self.cusum.least
+    def may_fire(self, legacy: int, bad: int) -> bool:
+        """Whether it could while so many legacy requests are added, by so many bad outcomes of the agent: none of them
+        adds more than the reference's logarithm takes away."""
+        requests = self.requests + legacy
+        reference = self._margin + (self.bad + 1) / (requests + 20)
+        return requests >= MIN_HISTORY and max(self.cusum.sums) - bad * log(min(reference, 1.0)) >= self.cusum.least
 
     def score(self) -> float:
         """The way to firing, 0 to 1: the key that lags behind, of the alternative that is ahead."""

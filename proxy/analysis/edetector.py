@@ -14,6 +14,9 @@ _BETS: Final = tuple((psi - 1, log(psi)) for psi in PSI)
 _MAX_GROWTH: Final = 100.0
 """Cap of one block's growth (a logarithm) and of an R over its limit: far past firing, far from overflow."""
 
+_FEW: Final = 50
+"""More bad outcomes than these could fire it in any case."""
+
 
 class EDetector:
     """For each psi, with pi the agent's share of the block's requests and d the margin:
@@ -54,10 +57,9 @@ class EDetector:
             self._detectors = [min(detector, most) for detector in detectors]
         return total / len(PSI) >= self._limit
 
-    def may_fire(self, block: Block) -> bool:
-        """Whether it could within `block`, however that is parted and whatever legacy does in it."""
-        weight = self._weight + block.elapsed * self._spread
-        bad = min(block.agent_bad, 50)
+    def may_fire(self, elapsed: float, bad: int) -> bool:
+        """Whether it could within so many seconds, by so many bad outcomes of the agent."""
+        weight, bad = self._weight + elapsed * self._spread, min(bad, _FEW)
         grown = [(detector + weight) * psi**bad for psi, detector in zip(PSI, self._detectors, strict=True)]
         return sum(grown) / len(PSI) >= self._limit
 

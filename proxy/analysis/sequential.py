@@ -98,8 +98,11 @@ class TwoArms:
             self._fired = _finding(stretch, fired=True, rule="fast" if fast >= 0 else "slow", score=1.0)
 
     def judge(self, tail: Sequence[Block]) -> Finding:
-        """What the test would say if `tail` was added; nothing of it stays. Where that could not fire, whatever its
-        order, what it says without it: most of the time there is nothing bad in a tail."""
+        """What the test would say if `tail` was added; nothing of it stays.
+
+        Where that could not fire, what it says without: most of the time there is nothing in a tail to blame the agent
+        for. (Bad outcomes at a time when legacy has more are left to `add`.)
+        """
         if self._fired is not None or not self._may_fire(tail):
             return self.finding()
         kept = self._waiting, self._closed, self._slow.keep(), self._fast.keep()
@@ -113,10 +116,14 @@ class TwoArms:
         return finding
 
     def _may_fire(self, tail: Sequence[Block]) -> bool:
-        together = self._waiting
+        waiting = self._waiting
+        elapsed, legacy, bad = waiting.elapsed, waiting.legacy, waiting.agent_bad
         for block in tail:
-            together = together.plus(block)
-        return together.agent_bad > 0 and (self._slow.may_fire(together) or self._fast.may_fire(together))
+            elapsed += block.elapsed
+            legacy += block.legacy
+            if block.agent_bad * block.legacy > block.legacy_bad * block.agent or not block.legacy:
+                bad += block.agent_bad
+        return bad > 0 and (self._slow.may_fire(elapsed, bad) or self._fast.may_fire(legacy, bad))
 
     def finding(self) -> Finding:
         """What the test says now."""

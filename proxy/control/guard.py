@@ -49,17 +49,18 @@ _FORMAT: Final = 1
 Key = tuple[str, str, int]
 """(route, version, epoch): what one guard's counts belong to."""
 
-_COUNTED: Final = {
-    Result.ARRIVED: ((0, 1),),
-    Result.OK: ((1, 1),),
-    Result.FAILED: ((1, 1), (2, 1)),
-    Result.SLOW: ((3, 1),),
-    Result.WITHDRAWN: ((0, -1),),
+_CHANGES: Final = {
+    (arm.value, result.value): tuple((first + column, by) for column, by in columns)
+    for arm, first in ((Arm.AGENT, 0), (Arm.LEGACY, 4))
+    for result, columns in (
+        (Result.ARRIVED, ((0, 1),)),
+        (Result.OK, ((1, 1),)),
+        (Result.FAILED, ((1, 1), (2, 1))),
+        (Result.SLOW, ((3, 1),)),
+        (Result.WITHDRAWN, ((0, -1),)),
+    )
 }
-"""Which of an arm's four columns of `Arrived` a result changes, and how."""
-
-_COLUMN: Final = {Arm.AGENT: 0, Arm.LEGACY: 4}
-"""Where an arm's columns begin."""
+"""Which counts of `Arrived` an outcome changes, after its slot, and in which direction; by (arm, result)."""
 
 
 class Arrivals:
@@ -79,8 +80,8 @@ class Arrivals:
         lost = 0
         for labels, count in tick.counters.get(OUTCOMES.name, {}).items():
             route, version, _stage, epoch, arm, result, slot = labels
-            slots = self._slots.get((route, version, int(epoch)))
-            if slots is None or result not in _COUNTED or not slot.isdecimal():
+            changes, slots = _CHANGES.get((arm, result)), self._slots.get((route, version, int(epoch)))
+            if changes is None or slots is None or not slot.isdecimal():
                 continue
             counts = slots.get(int(slot))
             if counts is None:
@@ -88,8 +89,8 @@ class Arrivals:
                     lost += count
                     continue
                 counts = slots[int(slot)] = [0] * (len(Arrived._fields) - 1)
-            for column, sign in _COUNTED[Result(result)]:
-                counts[_COLUMN[Arm(arm)] + column] += sign * count
+            for index, by in changes:
+                counts[index] += by * count
         if lost:
             _log.warning("guard_outcomes_dropped", source=tick.source, outcomes=lost, limit=MAX_SLOTS)
 
@@ -113,7 +114,7 @@ class Guard:
         """The error rate that is normal here, for the workers' breakers: legacy's recent one, one of `REFERENCES`."""
         self._limits = rollout.guard
         self._ledger = Ledger(wait)
-        self._watches = self._make_watches()
+        self._kinds = self._make_kinds()
         self._serving = False
         self._lost = 0
 
@@ -131,16 +132,14 @@ class Guard:
         """What the tests say now, `slot` being the present one by our clock. At weight 0 they only report."""
         settled, tail = self._ledger.settle(slot), self._ledger.tail()
         alone, serving = state.weight >= BUCKETS, state.weight > 0
-        for watch in self._watches:
-            watch.add(settled, alone=alone)
+        for kind in self._kinds:
+            kind.add(settled, alone=alone)
             if serving and not self._serving:
-                watch.restart()
+                kind.restart()
         self._serving = serving
         self._refer()
         self._tell_lost()
-        return tuple(
-            result for watch in self._watches for result in watch.results(tail, alone=alone, dry_run=not serving)
-        )
+        return tuple(result for kind in self._kinds for result in kind.results(tail, alone=alone, dry_run=not serving))
 
     def dump(self) -> bytes:
         """What it remembers, but for what is not settled yet: a few hundred numbers."""
@@ -151,7 +150,7 @@ class Guard:
                 "limits": self._limits.model_dump_json(),
                 "serving": self._serving,
                 "reference": self.reference,
-                "watches": {watch.name: watch.dump() for watch in self._watches},
+                "kinds": {kind.name: kind.dump() for kind in self._kinds},
             }
         )
 
@@ -164,26 +163,26 @@ class Guard:
             known = orjson.loads(data)
             if known["format"] != _FORMAT or known["key"] != list(self.key):
                 return False
-            watches, kept = self._make_watches(), known["watches"]
-            for watch in watches:
-                if watch.name in kept:
-                    watch.restore(kept[watch.name], history_only=known["limits"] != self._limits.model_dump_json())
+            kinds, kept = self._make_kinds(), known["kinds"]
+            for kind in kinds:
+                if kind.name in kept:
+                    kind.restore(kept[kind.name], history_only=known["limits"] != self._limits.model_dump_json())
             serving, reference = bool(known["serving"]), known["reference"]
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("guard_memory_unfit", route=self.key[0], problem=str(error))
             return False
-        self._watches, self._serving = watches, serving
+        self._kinds, self._serving = kinds, serving
         self.reference = reference if reference in REFERENCES else REFERENCES[0]
         return True
 
-    def _make_watches(self) -> list["_Watch"]:
-        watches = [_Watch(ERROR_RATE, self._limits.error_rate, lambda stretch: stretch.failures)]
+    def _make_kinds(self) -> list["_Kind"]:
+        kinds = [_Kind(ERROR_RATE, self._limits.error_rate, lambda stretch: stretch.failures)]
         if self._limits.latency is not None:
-            watches.append(_Watch(LATENCY, self._limits.latency, lambda stretch: stretch.slowness))
-        return watches
+            kinds.append(_Kind(LATENCY, self._limits.latency, lambda stretch: stretch.slowness))
+        return kinds
 
     def _refer(self) -> None:
-        rate = self._watches[0].legacy_rate
+        rate = self._kinds[0].legacy_rate
         if rate is None:
             return
         if rate > self.reference:
@@ -201,7 +200,7 @@ def _step_over(rate: float) -> float:
     return next((step for step in REFERENCES if step >= rate), REFERENCES[-1])
 
 
-class _Watch:
+class _Kind:
     """The tests of one kind of bad outcome."""
 
     def __init__(self, name: str, limits: ErrorRate | Latency, pick: Callable[[Stretch], Block]) -> None:

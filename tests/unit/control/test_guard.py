@@ -457,8 +457,8 @@ def test_the_memory_of_another_epoch_is_not_taken_over() -> None:
         b"{}",
         b'{"format":1}',
         b'{"format":2,"key":["refunds","v1",1]}',
-        b'{"format":1,"key":["refunds","v1",1],"limits":"","serving":true,"reference":0.05,"watches":{"latency":1}}',
-        b'{"format":1,"key":["refunds","v1",1],"limits":"","serving":true,"reference":0.05,"watches":7}',
+        b'{"format":1,"key":["refunds","v1",1],"limits":"","serving":true,"reference":0.05,"kinds":{"latency":1}}',
+        b'{"format":1,"key":["refunds","v1",1],"limits":"","serving":true,"reference":0.05,"kinds":7}',
     ],
 )
 def test_a_memory_that_is_none_of_ours_changes_nothing(data: bytes) -> None:
