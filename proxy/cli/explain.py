@@ -11,7 +11,7 @@ from rich.text import Text
 
 from proxy.cli.client import AdminClient
 from proxy.cli.options import json_option, with_admin
-from proxy.cli.output import console, print_json
+from proxy.cli.output import print_json, show
 from proxy.cli.tables import NONE, card, grid
 
 _ARMS: Final = {"agent": "green", "legacy": "yellow"}
@@ -44,7 +44,7 @@ def explain(client: AdminClient, route: str, key: str, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        console().print(explanation_view(document))
+        show(explanation_view(document))
 
 
 def _read_stdin() -> bytes:

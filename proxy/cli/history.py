@@ -12,7 +12,7 @@ from rich.text import Text
 
 from proxy.cli.client import AdminClient
 from proxy.cli.options import with_admin
-from proxy.cli.output import console, print_json_line
+from proxy.cli.output import print_json_line, show
 from proxy.cli.tables import PHASES, grid, share, verdict
 
 
@@ -42,7 +42,7 @@ def _print(documents: list[dict[str, Any]], as_json: bool, view: Any, nothing: s
         for document in documents:
             print_json_line(document)
     elif documents:
-        console().print(view(documents))
+        show(view(documents))
     else:
         click.echo(nothing, err=True)
 

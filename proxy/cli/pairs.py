@@ -10,7 +10,7 @@ from rich.text import Text
 
 from proxy.cli.client import AdminClient
 from proxy.cli.options import with_admin
-from proxy.cli.output import console, print_json_line
+from proxy.cli.output import print_json_line, show
 from proxy.cli.tables import NONE, grid, verdict
 from proxy.model.words import Match
 
@@ -34,7 +34,7 @@ def pairs(client: AdminClient, route: str, wanted: str | None, limit: int, as_js
         return
     shown = list(found)
     if shown:
-        console().print(pairs_table(shown))
+        show(pairs_table(shown))
     else:
         click.echo("no pairs" if wanted is None else f"no pairs are {wanted}", err=True)
 

@@ -12,7 +12,7 @@ from rich.live import Live
 
 from proxy.cli.client import AdminClient, AdminError
 from proxy.cli.options import json_option, with_admin
-from proxy.cli.output import console, print_json, print_json_line
+from proxy.cli.output import console, print_json, print_json_line, show
 from proxy.cli.routes import route_view, routes_table
 
 DEGRADED, PAUSED, TIMED_OUT = 3, 4, 5
@@ -49,15 +49,15 @@ def status(
         raise click.UsageError("--wait needs a ROUTE and excludes --watch")
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
-    show = _print_json if as_json else _print_table
+    tell = _print_json if as_json else _print_table
     if watch:
         _watch(client, route, as_json, interval)
     elif wait:
         document, code = _wait(client, str(route), timeout, interval)
-        show([document], route)
+        tell([document], route)
         click.get_current_context().exit(code)
     else:
-        show(_read(client, route), route)
+        tell(_read(client, route), route)
 
 
 def _read(client: AdminClient, route: str | None) -> Routes:
@@ -69,7 +69,7 @@ def _print_json(routes: Routes, route: str | None) -> None:
 
 
 def _print_table(routes: Routes, route: str | None) -> None:
-    console().print(_table(routes, route))
+    show(_table(routes, route))
 
 
 def _table(routes: Routes, route: str | None) -> Any:

@@ -36,9 +36,12 @@ def waits_for(plan: Plan, state: RolloutState, gates: tuple[GateResult, ...]) ->
     if not plan.stages:
         return "an operator (split.weight in the configuration)"
     missing = [gate for gate in gates if gate.verdict is not Verdict.PASSED and not gate.dry_run]
-    if missing:
-        return ", ".join(f"{gate.name} ({_lacks(gate)})" for gate in missing)
-    return "nothing: it moves with the next look" if gates else "the first look at its gates"
+    if not missing:
+        return "nothing: it moves with the next look" if gates else "the first look at its gates"
+    lacks: dict[str, list[str]] = {}
+    for gate in missing:
+        lacks.setdefault(_lacks(gate), []).append(gate.name)
+    return ", ".join(f"{', '.join(names)} ({lack})" for lack, names in lacks.items())
 
 
 def _lacks(gate: GateResult) -> str:

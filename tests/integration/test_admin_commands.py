@@ -75,6 +75,14 @@ async def test_status_of_all_routes(run: Run) -> None:
     assert [line[:3] for line in lines[1:]] == [["refunds", "progressing", "canary"], ["plain", "all", "to"]]
 
 
+@pytest.mark.parametrize(
+    "command", [("status",), ("status", "refunds"), ("history", "refunds"), ("evidence", "refunds")]
+)
+async def test_in_a_pipe_no_line_is_filled_with_blanks(run: Run, command: tuple[str, ...]) -> None:
+    lines = (await run(*command)).stdout.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+
+
 async def test_status_of_one_route_shows_its_gates(run: Run) -> None:
     result = await run("status", "refunds")
     assert "min_samples" in result.stdout

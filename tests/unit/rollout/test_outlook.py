@@ -89,3 +89,8 @@ def test_every_gate_in_a_few_words(missing: GateResult, said: str) -> None:
 
 def test_what_only_reports_is_not_waited_for() -> None:
     assert waits_for(PLAN, CANARY, (gate("kappa", dry_run=True), gate("freeze"))) == "freeze (so it is)"
+
+
+def test_gates_that_miss_the_same_are_told_together() -> None:
+    missing = (gate("agreement", samples=0), gate("soak", value=1.0, threshold=3.0), gate("kappa", samples=0))
+    assert waits_for(PLAN, CANARY, missing) == "agreement, kappa (nothing was seen yet), soak (2s to go)"
