@@ -111,7 +111,11 @@ def _place(place: tuple[str, str, int]) -> dict[str, Any]:
 
 def _segments(seen: Evidence, rule: Segments | None) -> list[dict[str, Any]]:
     """As the gate judges them, or without a gate. Their bounds hold all at once."""
-    judged = pairs.judge(rule, seen) if rule else judge(seen.segments, 0.0, ALPHA, FALSE_FAILURE, min_samples=0, min_share=0.0)
+    judged = (
+        pairs.judge(rule, seen)
+        if rule
+        else judge(seen.segments, 0.0, ALPHA, FALSE_FAILURE, min_samples=0, min_share=0.0)
+    )
     return [
         {
             "name": segment.name,
