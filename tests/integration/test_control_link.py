@@ -88,7 +88,7 @@ class Worker:
         self.changed.set()
 
     def count(self, n: int = 1) -> None:
-        self.link.report({FAMILY: {LABELS: n}}, {}, {}, [])
+        self.link.report({FAMILY: {LABELS: n}}, {}, {}, [], {})
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -278,7 +278,7 @@ async def test_a_control_process_that_falls_silent_is_left(
         first = worker.link._writer
         async with asyncio.timeout(5):
             while worker.link._writer is first:
-                worker.link.report({}, {}, {}, [])
+                worker.link.report({}, {}, {}, [], {})
                 await asyncio.sleep(0.02)
         desk.open.set()
         await desk.until(lambda: desk.total == 1)
