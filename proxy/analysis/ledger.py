@@ -36,7 +36,8 @@ FORGET: Final = 3_000
 
 
 class Stretch(NamedTuple):
-    """Requests that arrived within `elapsed` seconds, by arm; for `looks` see `Block`."""
+    """Requests that arrived within `elapsed` seconds, by arm; for `looks` see `Block`. `pending` are those of legacy's
+    that are open, and counted as bad of either kind."""
 
     elapsed: float
     looks: int
@@ -46,6 +47,7 @@ class Stretch(NamedTuple):
     legacy: int
     legacy_failed: int
     legacy_slow: int
+    pending: int = 0
 
     @property
     def failures(self) -> Block:
@@ -104,6 +106,7 @@ class _Cell:
             peers + pending,
             max(0, min(legacy_failed, peers)) + pending,
             max(0, min(legacy_slow, peers)) + pending,
+            pending,
         )
 
 

@@ -12,6 +12,7 @@ is known of legacy.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -235,20 +236,23 @@ class _Kind:
                 self._objective.add(block)
 
     def results(self, tail: Sequence[Stretch], *, alone: bool, dry_run: bool) -> list[GateResult]:
-        blocks = [self._pick(stretch) for stretch in tail]
-        results = [self._against_legacy(blocks, alone=alone, dry_run=dry_run)]
+        blocks, pending = [self._pick(stretch) for stretch in tail], sum(stretch.pending for stretch in tail)
+        results = [self._against_legacy(blocks, pending, alone=alone, dry_run=dry_run)]
         if self._objective is not None:
             finding = self._objective.judge(blocks)
             results.append(_result(f"{self.name}_objective", finding, self._objective.reference, dry_run=dry_run))
         return results
 
-    def _against_legacy(self, blocks: list[Block], *, alone: bool, dry_run: bool) -> GateResult:
+    def _against_legacy(self, blocks: list[Block], pending: int, *, alone: bool, dry_run: bool) -> GateResult:
         if self._last is not None:
             return _result(self.name, self._last.judge(blocks), self._last.reference, dry_run=dry_run)
         finding = self._both.judge(blocks)
         if alone and not finding.fired:
             return self._nothing_to_compare(finding)
-        return _result(self.name, finding, finding.legacy_rate + self._limits.margin, dry_run=dry_run)
+        result = _result(self.name, finding, finding.legacy_rate + self._limits.margin, dry_run=dry_run)
+        if finding.fired and pending and finding is not self._both.finding():
+            return replace(result, reason=f"{result.reason}; {pending} of legacy's are still open and count as bad")
+        return result
 
     def _nothing_to_compare(self, finding: Finding) -> GateResult:
         value = finding.agent_rate if finding.agent else None

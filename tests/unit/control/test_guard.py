@@ -241,6 +241,7 @@ def test_legacy_that_is_slow_counts_as_bad_only_until_it_ends() -> None:
     found = scene.run(60)
     assert found is not None
     assert 9 <= found <= 13  # when legacy is known to have been well
+    assert scene.result("error_rate").reason.endswith(" of legacy's are still open and count as bad")
 
 
 def test_long_streams_of_legacy_are_withdrawn_and_the_test_goes_on() -> None:
