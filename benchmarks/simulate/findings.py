@@ -22,7 +22,7 @@ class Row:
 
 @dataclass(slots=True)
 class Findings:
-    """A table with its title, and what a reader must know of it."""
+    """A table with its title, and what a reader must know of it. Its first columns, `what` and `when`, name its rows."""
 
     title: str
     about: str
@@ -35,11 +35,12 @@ class Findings:
     @property
     def missed(self) -> list[str]:
         """The goals that are not met, a line for each."""
+        words = self.headings.index("when") + 1 if "when" in self.headings else 1
         return [
-            f"{self.title}: {', '.join(row.cells[:2])}; the goal is {row.goal}"
+            f"{self.title}: {', '.join(row.cells[:words])}; the goal is {row.goal}"
             for row in self.rows
             if row.met is False
-        ]  # fmt: skip
+        ]
 
     def markdown(self) -> str:
         cells = [(*row.cells, row.goal or NONE, _verdict(row.met)) for row in self.rows]

@@ -87,6 +87,7 @@ class Timeout(NamedTuple):
 
 
 TIMEOUTS = (
+    Timeout("both at once", 0, 0),
     Timeout("agent at once, legacy after 0.4 s", 0, 2),
     Timeout("agent at once, legacy after 5 s", 0, 25),
     Timeout("agent at once, legacy after 30 s", 0, 150),

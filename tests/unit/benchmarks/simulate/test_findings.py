@@ -38,4 +38,4 @@ def test_goals_that_are_not_met_are_listed_at_the_end() -> None:
     found.add("outage", "0.2", goal="at most 1", met=True)
     found.add("trickle", "9", goal="at most 6", met=False)
     found.add("other", "7")
-    assert join([found]).endswith("Goals: 1 met, 1 not met:\n\n- Speed: trickle, 9; the goal is at most 6")
+    assert join([found]).endswith("Goals: 1 met, 1 not met:\n\n- Speed: trickle; the goal is at most 6")
