@@ -19,7 +19,7 @@ from proxy.gateway.compiled import ROOT, SWITCH, Finder
 MODULES = tuple(f"proxy.analysis.{file.stem}" for file in sorted(Path(ROOT, "proxy/analysis").glob("[!_]*.py")))
 
 _FINAL = re.compile(r"^(\w+): Final = ", re.MULTILINE)
-"""What mypyc 2 leaves without a value where it is a tuple of floats."""
+"""What mypyc 2.4 leaves without a value where it is a tuple of floats."""
 
 
 def install() -> str | None:

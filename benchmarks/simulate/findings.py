@@ -22,7 +22,7 @@ class Row:
 
 @dataclass(slots=True)
 class Findings:
-    """A table with its title, and what a reader must know of it. Its first columns, `what` and `when`, name its rows."""
+    """A table with its title, and what a reader must know of it. The columns `what` and `when` name its rows."""
 
     title: str
     about: str

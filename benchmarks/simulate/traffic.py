@@ -6,7 +6,7 @@ Arrivals are Poisson, and so are bad and good ones each by themselves. Means fro
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from math import exp, lgamma, log, sqrt
 from random import Random
 from typing import NamedTuple
@@ -84,7 +84,3 @@ def _distribution(mean: float) -> tuple[int, list[float]]:
     reach = _FAR * sqrt(mean) + 20
     first, last = max(0, int(mean - reach)), int(mean + reach)
     return first, list(accumulate(exp(count * log(mean) - mean - lgamma(count + 1)) for count in range(first, last)))
-
-
-def join(*parts: Sequence[Stretch]) -> list[Stretch]:
-    return list(chain.from_iterable(parts))
