@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from proxy.storage import embedded
+from tests.e2e.processes import die_with_us
 
 PATIENCE: Final = 15.0
 """Seconds in which what is started here must be ready."""
@@ -88,7 +89,12 @@ class Server:
     def _run(self, argv: list[str], *inherited: int) -> None:
         self._log = (self.directory / "valkey.log").open("ab")
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=inherited
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=inherited,
+            preexec_fn=die_with_us,  # noqa: PLW1509  # it is one system call
         )
 
     def _await_ready(self) -> None:

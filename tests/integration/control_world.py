@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.e2e.processes import alive_below
+from tests.e2e.processes import alive_below, die_with_us, reap
 from tests.integration.gateway.peers import Message, ScriptedUpstream, answer
 
 COMMAND = Path(sys.executable).with_name("crossfade")
@@ -77,10 +77,11 @@ class Crossfade:
                 stderr=output,
                 env={**os.environ, "CROSSFADE_LOG": "json"},
                 start_new_session=True,
-                preexec_fn=self._limit,  # noqa: PLW1509  # it is one system call
+                preexec_fn=self._prepare,  # noqa: PLW1509  # these are two system calls
             )
 
-    def _limit(self) -> None:
+    def _prepare(self) -> None:
+        die_with_us()
         if self.descriptors is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors // 2, self.descriptors))
 
@@ -107,14 +108,20 @@ class Crossfade:
     def tell(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
+    async def crash(self) -> None:
+        """All its processes at once, as if the machine had lost its power."""
+        children = alive_below(self.pid)
+        for pid in [self.pid, *children]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await self.ended()
+        reap(children)
+
     async def close(self) -> None:
         """Leave nothing behind, whatever the test did."""
         await self.session.close()
         if self._process is not None:
-            for pid in [self.pid, *alive_below(self.pid)]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            await self.ended()
+            await self.crash()
 
     # Its processes
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from proxy.telemetry.tasks import spawn, stop
-from tests.e2e.processes import adopting, alive_below
+from tests.e2e.processes import adopting, alive_below, reap
 from tests.integration.control_world import PATIENCE, Crossfade, Stage, decides
 from tests.integration.traffic import Arm, visit
 
@@ -75,18 +75,12 @@ async def attempt(crossfade: Crossfade, verb: str) -> int:
         return response.status
 
 
-async def crash(crossfade: Crossfade) -> None:
-    """As if its machine had lost its power."""
-    for pid in [crossfade.pid, *alive_below(crossfade.pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    await crossfade.ended()
-
-
 def _end_all_but(these: dict[int, str]) -> None:
-    for pid in alive_below().keys() - these.keys():
+    strays = alive_below().keys() - these.keys()
+    for pid in strays:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    reap(strays)
 
 
 class Wire:

@@ -12,7 +12,7 @@ from proxy.storage import keys
 from proxy.storage.connection import connect
 from proxy.storage.rollouts import StateStore
 from tests.integration.control_world import PATIENCE, all_seen
-from tests.integration.fleet import Route, Wire, attempt, crash, fleet, until
+from tests.integration.fleet import Route, Wire, attempt, fleet, until
 from tests.integration.traffic import Traffic, degraded, every, never, one_in_the_canary, visit
 from tests.valkey import Cluster, Sentinel, Valkey
 
@@ -86,8 +86,8 @@ async def test_when_the_one_that_decides_dies_another_goes_on_from_the_soak_that
         await Traffic(*replicas.crossfades).burst(60)
         await replicas.all(lambda route: all_seen(60, route))
         leader = await replicas.leader()
-        await soak(store, 58.0)
-        await crash(leader)
+        await soak(store, 59.0)
+        await leader.crash()
         others = [each for each in replicas.crossfades if each is not leader]
         await asyncio.gather(*(each.until(at_half) for each in others))  # in less time than a whole soak
         await leader.start()
