@@ -3,6 +3,7 @@
 What it lacks, and has here:
 - every wait has an end, whatever number of nodes is tried one after another;
 - where all connections are busy a caller waits for one, instead of failing;
+- looking anew at the nodes closes no connection that others are using;
 - in a pipeline each node is on its own: one that is lost costs the commands that were meant for it, and no other's.
 """
 
@@ -35,6 +36,8 @@ class Cluster(aredis.RedisCluster):
         retry = Retry(ConstantBackoff(_PAUSE), _RETRIES)
         super().__init__(max_connections=max_connections, retry=retry, **options)
         self._patience = patience
+        self._looking = asyncio.Lock()
+        self._inside = set[asyncio.Task[Any] | None]()
         # A pipeline's commands that are sent again are commands of their own, so the two must not wait for each other.
         self._commands = asyncio.Semaphore(max_connections // 2)
         self._pipelines = asyncio.Semaphore(max_connections // 2)
@@ -46,6 +49,24 @@ class Cluster(aredis.RedisCluster):
 
     def pipeline(self, transaction: Any | None = None, shard_hint: Any | None = None) -> ClusterPipeline:  # noqa: ARG002  # redis-py's own signature
         return _Pipeline(self)  # type: ignore[abstract]  # redis-py's own class, too, lacks what its Protocol has
+
+    async def initialize(self, *_: Any, **options: Any) -> "Cluster":
+        """Look at the nodes, if that is to be done. As redis-py's own, which closes all connections where it fails."""
+        if self._initialize:
+            async with self._looking:
+                if self._initialize:
+                    await self.nodes_manager.initialize(**options)
+                    await self.commands_parser.initialize(self.nodes_manager.default_node)
+                    self._initialize = False
+        return self
+
+    async def aclose(self) -> None:
+        if asyncio.current_task() in self._inside:  # it is redis-py, which wants to look anew at the nodes
+            self._initialize = True
+            return
+        await super().aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(nodes)
 
     async def owners(self, commands: list[PipelineCommand]) -> list[tuple[ClusterNode, list[PipelineCommand]]]:
         """The masters, each with the commands that are for it, in their order."""
@@ -67,7 +88,7 @@ class Cluster(aredis.RedisCluster):
                 command.result = error
         for number, command in enumerate(commands):
             if isinstance(command.result, SlowError):
-                await self._distrust(node)
+                self._distrust(node)
                 return
             if isinstance(command.result, _AGAIN):
                 try:
@@ -77,20 +98,29 @@ class Cluster(aredis.RedisCluster):
                         each.result = error
                     return
 
-    async def _distrust(self, node: ClusterNode) -> None:
-        """The next command looks anew who is there. As redis-py does after a single command."""
-        node.update_active_connections_for_reconnect()
-        await node.disconnect_free_connections()
+    def _distrust(self, node: ClusterNode) -> None:
+        """The next command looks anew who is there, and finds out whether the connections are good."""
+        for connection in node._connections:  # noqa: SLF001  # redis-py marks those in use, and closes the others
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # redis-py has no types here
         self.nodes_manager.move_node_to_end_of_cached_nodes(node.name)
         self._initialize = True
 
     @asynccontextmanager
     async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
+        task = asyncio.current_task()
         try:
             async with asyncio.timeout(self._patience), turns:
+                self._inside.add(task)
                 yield
         except TimeoutError:
             raise SlowError(f"no answer of the Cluster within {self._patience:g} s") from None
+        except (RuntimeError, AttributeError) as error:
+            # A connection that redis-py closed as a free one while somebody took it: said by uvloop, and by a None.
+            if "is closed" not in str(error) and "'NoneType'" not in str(error):
+                raise
+            raise ConnectionLostError("the connection was closed, for its node did not answer others") from error
+        finally:
+            self._inside.discard(task)
 
 
 class _Pipeline(ClusterPipeline):

@@ -2,9 +2,9 @@
 
 | key | type | holds |
 |---|---|---|
-| `crossfade:{:replicas}:lease` | string | the source of the replica that decides, for LEASE after it was last renewed |
-| `crossfade:{:replicas}:living` | sorted set | the source of each replica, by when it was last heard of (server's clock) |
-| `crossfade:{route}:arrivals` | stream | what arrived at each replica, for the others' guards: field `report`, msgpack |
+| `crossfade:{:replicas}:lease` | string | the source of the replica that decides; it lasts for LEASE |
+| `crossfade:{:replicas}:living` | sorted set | the source of each replica, by when it was heard of (the server's clock) |
+| `crossfade:{route}:arrivals` | stream | what arrived at each replica, field `report` (msgpack) |
 
 Rules kept here:
 - we hold the lease only as long as the store will not give it to another one: by our monotonic clock, counted from

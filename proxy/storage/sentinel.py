@@ -34,9 +34,22 @@ class Sentinels(Sentinel):
 
     def __init__(self, addresses: tuple[Address, ...], options: dict[str, Any]) -> None:
         super().__init__(addresses, sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # redis-py has no types here
+        self._asking: asyncio.Task[Address | str] | None = None
 
     async def discover_master(self, service_name: str) -> Address:
-        """The address of the service's master. Raises MasterNotFoundError that says why there is none."""
+        """The address of the service's master. Raises MasterNotFoundError that says why there is none.
+
+        All who want to know at the same time get the same answer.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._discover(service_name))
+        found = await asyncio.shield(self._asking)
+        if isinstance(found, str):
+            raise MasterNotFoundError(found)
+        return found
+
+    async def _discover(self, service_name: str) -> Address | str:
+        """Or why there is none."""
         create = asyncio.get_running_loop().create_task
         pending = {create(self._ask(sentinel, service_name)) for sentinel in self.sentinels}
         problems: list[Problem] = []
@@ -51,7 +64,12 @@ class Sentinels(Sentinel):
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        raise MasterNotFoundError(max(problems)[1])
+        return max(problems)[1]
+
+    async def aclose(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+        await super().aclose()
 
     async def _ask(self, sentinel: aredis.Redis, service: str) -> Address | Problem:
         where = sentinel.connection_pool.connection_kwargs
@@ -102,10 +120,10 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
     def __init__(self, service: str, sentinels: Sentinels, *, tls: bool, **options: Any) -> None:
         connection_class = _CheckedTls if tls else _Checked
         super().__init__(service, sentinels, connection_class=connection_class, **options)  # type: ignore[no-untyped-call]  # nor here
-        self._asked = 0.0
+        self._asked: float | None = None
 
     async def get_connection(self, *_words: Any, **_options: Any) -> Any:
-        if asyncio.get_running_loop().time() - self._asked >= REASK:
+        if self._asked is not None and asyncio.get_running_loop().time() - self._asked >= REASK:
             with suppress(RedisError, OSError):  # what is connected may well go on without the Sentinels
                 await self.get_master_address()
         return await super().get_connection()  # type: ignore[no-untyped-call]  # nor here

@@ -7,7 +7,7 @@ import pytest
 from redis import asyncio as aredis
 from structlog.testing import capture_logs
 
-from proxy.model.errors import StoreError, StoreUnavailableError
+from proxy.model.errors import StoreError
 from proxy.storage.connection import ask, connect
 from proxy.storage.probe import check
 from tests.valkey import Cluster, Sentinel, Valkey
@@ -59,3 +59,64 @@ async def test_a_replica_fails_the_check(redis: aredis.Redis) -> None:
 async def test_a_store_that_forbids_config_passes_the_check(redis: aredis.Redis) -> None:
     await ask(redis, "ACL SETUSER", "default", "-config")
     assert (await check(redis)).evicts == ""
+
+
+# Of several servers
+
+
+async def found(url: str) -> str:
+    """What is said of it."""
+    client = connect(url, timeout=1.0)
+    try:
+        return (await check(client)).name
+    except StoreError as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        await client.aclose()
+
+
+async def test_what_sentinels_watch_is_looked_over_or_told_apart(tmp_path: Path) -> None:
+    with Sentinel(tmp_path / "sentinel") as servers:
+        servers.start()
+        data, hosts = servers.data[0], ",".join(f"127.0.0.1:{each.port}" for each in servers.sentinels)
+        assert await found(servers.url) == "valkey"
+        assert await found(f"redis+sentinel://{hosts}/nobody") == (
+            "StoreUnavailableError: the store does not answer: the Sentinels know no service 'nobody'"
+        )
+        assert (await found(f"redis+sentinel://127.0.0.1:{data.port}/x")).startswith(
+            f"StoreUnavailableError: the store does not answer: 127.0.0.1:{data.port} is no Sentinel"
+        )
+        assert await found(f"redis://{hosts.split(',')[0]}") == (
+            "StoreError: the store is a Sentinel; write redis+sentinel://host:port,host:port/service"
+        )
+        assert "is no Cluster" in await found(f"redis+cluster://127.0.0.1:{data.port}")
+        data.say("ACL", "SETUSER", "default", "resetpass", ">hunter2")
+        for each in servers.sentinels:
+            each.say("SENTINEL", "SET", servers.url.rpartition("/")[2], "auth-pass", "hunter2")
+        assert "Authentication required" in await found(servers.url)
+        assert await found(servers.url.replace("://", "://:hunter2@")) == "valkey"
+        for each in servers.sentinels:
+            each.say("ACL", "SETUSER", "default", "resetpass", ">sesame")
+        assert "no Sentinel answers" in await found(servers.url.replace("://", "://:hunter2@"))
+        assert await found(servers.url.replace("://", "://:hunter2@") + "?sentinel_password=sesame") == "valkey"
+
+
+async def test_where_no_sentinel_answers_that_is_said() -> None:
+    assert (await found("redis+sentinel://:hunter2@127.0.0.1:1,127.0.0.1:2/x")).startswith(
+        "StoreUnavailableError: the store does not answer: no Sentinel answers: 127.0.0.1:"
+    )
+
+
+async def test_a_cluster_is_looked_over_or_told_apart(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "cluster") as servers:
+        servers.start()
+        last = servers.masters[-1]
+        assert await found(servers.url) == "valkey"
+        assert await found(f"redis+cluster://127.0.0.1:{last.port}") == "valkey"
+        assert await found(last.url) == (
+            "StoreError: the store is a node of a Cluster; write redis+cluster://host:port,host:port"
+        )
+        last.say("ACL", "SETUSER", "default", "-eval")
+        assert "needs a store that runs its scripts" in await found(servers.url)
+        last.kill()
+        assert (await found(f"redis+cluster://127.0.0.1:{last.port}")).startswith("StoreUnavailableError")
