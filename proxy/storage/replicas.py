@@ -3,7 +3,7 @@
 | key | type | holds |
 |---|---|---|
 | `crossfade:{:replicas}:lease` | string | the source of the replica that decides; it lasts for LEASE |
-| `crossfade:{:replicas}:living` | sorted set | the source of each replica, by when it was heard of (the server's clock) |
+| `crossfade:{:replicas}:living` | sorted set | the source of each replica, by when it was heard of |
 | `crossfade:{route}:arrivals` | stream | what arrived at each replica, field `report` (msgpack) |
 
 Rules kept here:
