@@ -10,7 +10,7 @@ from proxy.analysis.breaker import Breaker
 from proxy.analysis.sequential import TwoArms
 from proxy.config.rollout_schema import Rollout
 from proxy.control.guard import Guard
-from proxy.gateway.evidence import Tally
+from proxy.gateway.evidence import Ends, Tally
 from proxy.gateway.shared import legacy_fails_too
 from proxy.model.rollouts import RolloutState
 from proxy.model.words import Arm, Mode, Phase, Verdict
@@ -20,6 +20,9 @@ MARGIN = 0.002
 
 ROLLOUT = Rollout.model_validate({"agent": "agent", "version": "1", "salt": "simulated"})
 STATE = RolloutState("simulated", "1", Phase.PROGRESSING, 1, "canary", 5_000, 0, 1, 1, 0.0)
+
+_NO_FALLBACK = Ends()
+"""What legacy takes over is not simulated."""
 
 
 def two_arms(series: Series, margin: float = MARGIN) -> float | None:
@@ -51,6 +54,7 @@ def guarded(flights: Flights) -> float | None:
 def tripped(flights: Flights, rng: Random) -> float | None:
     """When the breaker of a worker that serves all trips, and legacy does not fail as well as far as it can tell."""
     breaker, legacy = Breaker(), Tally("simulated", Arm.LEGACY, Mode.LEGACY, None)
+    before = legacy.ends()
     for slot in range(flights.slots):
         for _ in range(flights.legacy[slot]):
             legacy.begin()
@@ -58,11 +62,14 @@ def tripped(flights: Flights, rng: Random) -> float | None:
         rng.shuffle(events)
         for ended in events:
             if ended.arm is Arm.LEGACY:
+                legacy.open -= 1
                 legacy.outcome(ended.arrived, failed=ended.bad, slow=False)
             elif breaker.record(ended.bad) is not None:
-                if not legacy_fails_too(legacy, breaker.share):
+                if not legacy_fails_too((before, _NO_FALLBACK), (legacy.ends(), _NO_FALLBACK), breaker.share):
                     return (slot + 1) * SLOT
                 breaker.forgive()
+            elif ended.bad and breaker.bad == 1:
+                before = legacy.ends()
         legacy.tell({}, slot + 1)
     return None
 

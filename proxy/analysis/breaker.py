@@ -46,6 +46,11 @@ class Breaker:
         self._up_total, self._down_total = _weights(TOTAL, ref)
 
     @property
+    def bad(self) -> int:
+        """How many bad outcomes count against the agent now."""
+        return self._bad
+
+    @property
     def share(self) -> float:
         """Of the outcomes that count against the agent now, the share of bad ones (0 to 1)."""
         return self._bad / self._seen if self._seen else 0.0

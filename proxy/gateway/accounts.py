@@ -18,11 +18,12 @@ from proxy.telemetry.logs import access_line
 class Accounts(Taker):
     """`_way` is the arm, in its mode, that is asked now. `started` is when the request was begun, `_sent_at` when this
     arm was asked, `_first_byte` how long after that its answer's body began, 0 before (seconds, monotonic). `_slot` is
-    that in which the request arrived at this arm."""
+    that in which the request arrived at this arm. `_unasked`: what failed was not even tried, since the arm is known to
+    be down."""
 
     __slots__ = (
         "_bucket", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at", "_shared", "_slot",
-        "_way", "request", "started",
+        "_unasked", "_way", "request", "started",
     )  # fmt: skip
 
     _route: RouteEntry
@@ -38,6 +39,7 @@ class Accounts(Taker):
         self._key: bytes | None = None
         self._bucket: int | None = None
         self._slot = 0
+        self._unasked = False
         self._reason = Reason.NO_ROLLOUT
 
     def _drawn(self, rollout: RolloutEntry, reason: Reason) -> int:
@@ -91,7 +93,8 @@ class Accounts(Taker):
         if way.agent:
             if error is Failure.ESCALATION:
                 tally.escalated += 1
-            self._shared.agent_did(self._route.name, rollout, failed=failed, error=error)
+            connect = error is Failure.CONNECT_FAILURE
+            self._shared.agent_did(self._route.name, rollout, failed=failed, connect=connect, unasked=self._unasked)
 
     def _count_answer(self, status: int, *, failed: bool, error: Failure | None) -> float:
         """The serving arm is done; the seconds it took."""

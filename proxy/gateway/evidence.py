@@ -8,7 +8,7 @@ Rules kept here:
 """
 
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.model.measures import SLOT, USER_BAD_PER_MINUTE, Result
 from proxy.model.snapshot import BUCKETS
@@ -17,9 +17,6 @@ from proxy.model.words import Arm, Mode
 
 MAX_REPEATERS: Final = 10_000
 """Users with bad outcomes of whom it is known, in a minute, how many they had; further users' all count."""
-
-_MEMORY: Final = 0.8
-"""Of what an arm did lately so much is left after each tick: half of it is from the last 0.6 s."""
 
 
 def slot_now() -> int:
@@ -36,6 +33,14 @@ class Late:
         self.ok = self.failed = self.slow = self.withdrawn = 0
 
 
+class Ends(NamedTuple):
+    """What ended so far, and what is open."""
+
+    ok: int = 0
+    failed: int = 0
+    open: int = 0
+
+
 class Tally:
     """What one arm did in one mode, on one route, at one stage, since the last tick.
 
@@ -45,8 +50,8 @@ class Tally:
     """
 
     __slots__ = (
-        "arm", "arrived", "codes", "durations", "escalated", "evidence", "failed", "first_bytes", "labels", "late",
-        "lately_failed", "lately_ok", "mode", "no_key", "ok", "open", "slot", "slow", "unasked", "withdrawn",
+        "arm", "arrived", "codes", "durations", "ended_failed", "ended_ok", "escalated", "evidence", "failed",
+        "first_bytes", "labels", "late", "mode", "no_key", "ok", "open", "slot", "slow", "unasked", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None, slot: int = 0) -> None:
@@ -61,7 +66,7 @@ class Tally:
         self.late: dict[int, Late] = {}
         self.open = self.arrived = self.unasked = self.no_key = self.escalated = 0
         self.ok = self.failed = self.slow = self.withdrawn = 0
-        self.lately_ok = self.lately_failed = 0.0
+        self.ended_ok = self.ended_failed = 0
 
     def answered(self, code: int, duration: float, first_byte: float) -> None:
         """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
@@ -97,11 +102,11 @@ class Tally:
         else:
             self._late(slot).withdrawn += 1
 
-    def failing(self) -> tuple[float, float]:
-        """What ended lately (some seconds): how many requests, and how many of them failed."""
-        failed = self.lately_failed + self.failed + sum([late.failed for late in self.late.values()])
-        ok = self.lately_ok + self.ok + sum([late.ok for late in self.late.values()])
-        return ok + failed, failed
+    def ends(self) -> Ends:
+        """All that ended here so far, told or not."""
+        failed = self.ended_failed + self.failed + sum([late.failed for late in self.late.values()])
+        ok = self.ended_ok + self.ok + sum([late.ok for late in self.late.values()])
+        return Ends(ok, failed, self.open)
 
     @property
     def untold(self) -> bool:
@@ -112,11 +117,8 @@ class Tally:
         """Add what is new to `outcomes`, and begin `slot`."""
         if self.evidence is not None and self.untold:
             self._tell(self.evidence, outcomes)
-        self.lately_failed *= _MEMORY
-        self.lately_ok *= _MEMORY
         if self.untold:
-            self.lately_failed += self.failed + sum([late.failed for late in self.late.values()])
-            self.lately_ok += self.ok + sum([late.ok for late in self.late.values()])
+            self.ended_ok, self.ended_failed, _ = self.ends()
             self.arrived = self.unasked = self.no_key = self.escalated = 0
             self.ok = self.failed = self.slow = self.withdrawn = 0
             self.late = {}

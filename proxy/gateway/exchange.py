@@ -280,6 +280,7 @@ class Exchange(Accounts):
         if self._over:
             return
         failure = error.failure
+        self._unasked = isinstance(error, NotAskedError)
         if self._reply.left:
             # An answer cut short must not look whole (RFC 9112, section 8): the client's connection goes down with it.
             self._finish(self._status, failed=True, error=failure, cut=True)

@@ -8,17 +8,16 @@ import structlog
 
 from proxy.gateway.admission import Admission
 from proxy.gateway.counters import Counters
-from proxy.gateway.evidence import Tally
+from proxy.gateway.evidence import Ends
 from proxy.gateway.table import RolloutEntry, Table
 from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn
 from proxy.model.snapshot import Snapshot
-from proxy.model.words import Failure
 
 _log = structlog.get_logger()
 
 MIN_LEGACY: Final = 3
-"""Requests that must have ended lately for it to be said that legacy fails too."""
+"""Requests that legacy must have had meanwhile for it to be said that legacy fails too."""
 
 _MAX_ID: Final = 128
 _ID_BYTES: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:/+=@")
@@ -65,18 +64,26 @@ class Shared:
         self._count += 1
         return b"00-%b%016x-%016x-01" % (self._trace, self._count, self._count)
 
-    def agent_did(self, route: str, rollout: RolloutEntry, *, failed: bool, error: Failure | None) -> None:
-        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once.
+    def agent_did(self, route: str, rollout: RolloutEntry, *, failed: bool, connect: bool, unasked: bool) -> None:
+        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once. Two looks
+        come before that:
 
-        Not where legacy fails about as much: nothing would be won, and the agent would be blamed for what both have.
-        Then the guard looks at both arms.
+        - does legacy fail about as much? Then nothing would be won, and the agent would be blamed for what both have;
+          the guard sees both arms and decides.
+        - was the agent asked at all, or are we still pausing after the last dial? Then the next request asks.
         """
         breaker = rollout.breaker
-        reason = breaker.record(failed, error is Failure.CONNECT_FAILURE)
+        reason = breaker.record(failed, connect)
         if reason is None:
+            if failed and breaker.bad == 1:
+                rollout.before = legacys(rollout)
             return
-        if legacy_fails_too(rollout.legacy.tally, breaker.share):
+        agent = rollout.canary.upstream
+        if legacy_fails_too(rollout.before, legacys(rollout), breaker.share):
             breaker.forgive()
+            agent.end_pause()
+            return
+        if unasked and agent.end_pause():
             return
         breaker.tripped = rollout.tripped = True
         for name, current in self.table.rollouts():  # the table may have been replaced since that request began
@@ -86,9 +93,22 @@ class Shared:
         self._on_trip(route, rollout, reason)
 
 
-def legacy_fails_too(legacy: Tally, agent_share: float) -> bool:
-    """Whether of what legacy served lately at least half as much failed as of what the agent did (0 to 1)."""
-    requests, failed = legacy.failing()
+def legacys(rollout: RolloutEntry) -> tuple[Ends, Ends]:
+    """What legacy did so far: as it was drawn, and as it took over from the agent."""
+    return rollout.legacy.tally.ends(), rollout.fallback.tally.ends()
+
+
+def legacy_fails_too(before: tuple[Ends, Ends], now: tuple[Ends, Ends], agent_share: float) -> bool:
+    """Whether, since the agent began to fail, of legacy's requests at least half as many failed as of the agent's.
+
+    `agent_share` is the agent's share of bad ones (0 to 1). Requests that pile up unanswered count as failed: who waits
+    for what is down fails later than who notices at once. What legacy takes over counts once it ends; there more is
+    open simply because more is taken over.
+    """
+    (drawn, taken), (drawn_now, taken_now) = before, now
+    piled_up = max(drawn_now.open - drawn.open, 0)
+    failed = drawn_now.failed - drawn.failed + piled_up + taken_now.failed - taken.failed
+    requests = failed + drawn_now.ok - drawn.ok + taken_now.ok - taken.ok
     return requests >= MIN_LEGACY and failed >= requests * agent_share / 2
 
 

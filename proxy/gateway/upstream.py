@@ -183,6 +183,12 @@ class Upstream(Pool):
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures - 1, _MOST_DOUBLINGS))
         self._failures_until = monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
 
+    def end_pause(self) -> bool:
+        """Let the next request dial, though the last one failed to. Whether there was a pause to end."""
+        paused = monotonic() < self._failures_until
+        self._failures_until = 0.0
+        return paused
+
     def may_retry(self) -> bool:
         """Take one retry from the budget: each request earns its share, at most ten are saved up."""
         if self._tokens < 1:

@@ -208,9 +208,23 @@ async def test_it_blames_no_agent_for_what_legacy_has_too(world: World) -> None:
 async def test_ten_connect_failures_in_a_row_trip_it_too(world: World) -> None:
     world.use(weight=100_000)
     await world.agent.stop()
-    for _ in range(10):
+    for _ in range(11):  # one more, where the tenth came so soon after a dial that the agent was not asked
         assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
     assert len(world.told.trips) == 1
+
+
+async def test_an_agent_that_is_back_is_asked_before_it_is_given_up(world: World) -> None:
+    """Both arms were down, and legacy, which is asked each time, is up again first: that is no fault of the agent's."""
+    world.use(weight=100_000)
+    await world.agent.stop()
+    world.human.answers = lambda _: answer(b"", 500)
+    for user in range(30):
+        assert (await world.ask(X_User_Id=f"{user}")).status == 500
+    await world.agent.start()
+    world.human.answers = lambda _: answer(b"human")
+    arms = [(await world.ask(X_User_Id=f"{user}"))["x-crossfade-arm"] for user in range(30, 60)]
+    assert world.told.trips == []
+    assert arms[-1] == "agent"
 
 
 async def test_a_degraded_rollout_is_served_by_legacy(world: World) -> None:

