@@ -1,9 +1,10 @@
 """The controller: it turns configuration and rollouts into snapshots, and moves the rollouts.
 
-Four loops. One watches: it feeds the guards with what the workers report and needs no store. One shares: it renews the
-lease, and exchanges with other replicas what arrived. One follows: what others saved takes effect here. One looks: it
-asks the store for each rollout's evidence, and as the lease holder moves stages. With the store away the last three
-leave everything where it is, while the first one, and the workers' breakers, can still take traffic away.
+Five loops, so that none waits for what another one asks of the store. One watches: it feeds the guards with what the
+workers report and needs no store. One renews the lease, one shares with other replicas what arrived. One follows: what
+others saved takes effect here. One looks: it asks for each rollout's evidence, and as the lease holder moves stages.
+With the store away the last two leave everything where it is, while the first one, and the workers' breakers, can still
+take traffic away.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from proxy.telemetry.tasks import spawn, stop
 _log = structlog.get_logger()
 
 WATCH: Final = SLOT
+RENEW: Final = 0.5
 SHARE: Final = 0.5
 FOLLOW: Final = 0.25
 LOOK: Final = 0.5
@@ -87,8 +89,14 @@ class Controller:
             self._note_store(error)
         self._speak()
         if self.store_up:
-            await self.share()
-        loops = ((WATCH, self._watch), (SHARE, self.share), (FOLLOW, self.follow), (LOOK, self.look))
+            await self.renew()
+        loops = (
+            (WATCH, self._watch),
+            (RENEW, self.renew),
+            (SHARE, self.share),
+            (FOLLOW, self.follow),
+            (LOOK, self.look),
+        )
         self._tasks = [spawn(self._every(*loop), f"controller {loop[1].__name__}") for loop in loops]
 
     async def close(self) -> None:
@@ -97,9 +105,9 @@ class Controller:
         try:
             async with asyncio.timeout(_ENDING):
                 for course in self.courses.values():
-                    await course.checkpoint()
+                    await self._try(course, "end", course.checkpoint())
                 await self._sharing.release()
-        except (StoreError, ConflictError, TimeoutError) as error:
+        except (StoreError, TimeoutError) as error:
             _log.warning("soak_not_saved", problem=str(error) or "the store did not answer")
 
     # What can be asked
@@ -141,9 +149,16 @@ class Controller:
                     self._save(course)
         self._arrivals.watch({course.key for course in self.courses.values() if course.key is not None})
 
+    async def renew(self) -> None:
+        await self._sharing.renew()
+
     async def share(self) -> None:
-        """Renew the lease; tell the other replicas what arrived here, and hear what arrived there."""
-        for report in await self._sharing.share([*self.courses]):
+        """Tell the other replicas what arrived here, and hear what arrived there."""
+        try:
+            reports = await self._sharing.share([*self.courses])
+        except StoreError:
+            return  # each look says so too
+        for report in reports:
             if (course := self.courses.get(report.route)) is not None:
                 course.hear(report)
 
@@ -191,6 +206,7 @@ class Controller:
         for name in self.loaded.config.upstreams.keys() - loaded.config.upstreams.keys():
             self._metrics.remove_upstream(name)
         self.courses = {name: fresh.get(name) or self.courses[name] for name in loaded.plans}
+        self._held = {held: problem for held, problem in self._held.items() if held[0] in self.courses}
         self.loaded = loaded
         self._speak()
 

@@ -10,14 +10,14 @@ follows from it is done once:
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from proxy.config.rollout_schema import Rollout
-from proxy.control.figures import show
+from proxy.control.examination import Examination
 from proxy.control.guard import Key
-from proxy.control.soak import Soak
+from proxy.control.sharing import Lease
 from proxy.control.standing import Standing
 from proxy.control.watch import Watch
 from proxy.model.clock import Clock
@@ -27,7 +27,7 @@ from proxy.model.ports import RolloutStore
 from proxy.model.rollouts import Arrived, Evidence, GateResult, Report, RolloutState, Users
 from proxy.model.snapshot import Placement
 from proxy.model.words import Phase, Verb, Verdict
-from proxy.rollout import advance, gates
+from proxy.rollout import advance
 from proxy.rollout.advance import Step
 from proxy.rollout.plan import Plan
 from proxy.telemetry.metrics import Metrics
@@ -40,16 +40,6 @@ _ATTEMPTS: Final = 5
 
 Moved = Callable[[], None]
 """Called, without waiting, when traffic must change."""
-
-
-class Lease(Protocol):
-    """What a rollout asks of `proxy.control.sharing`."""
-
-    @property
-    def leads(self) -> bool: ...
-
-    @property
-    def may_roll_back(self) -> bool: ...
 
 
 class Course:
@@ -70,13 +60,11 @@ class Course:
     ) -> None:
         self.plan, self.rollout = plan, rollout
         self.settled = False
-        self.evidence, self.users = Evidence(), Users()
-        self.gates: tuple[GateResult, ...] = ()
         self._store, self._lease, self._metrics, self._clock, self._moved = store, lease, metrics, clock, moved
         self._fallback = fallback
-        self._early_trip: Trip | None = None
+        self._why = "it was rolled back before this process began, and the store does not know why"
         self._standing = Standing(plan.route, store, clock, self._taken)
-        self._watch, self._soak = Watch(store, clock, wait), Soak(clock)
+        self._watch, self._examination = Watch(store, clock, wait), Examination(store, metrics, clock)
         self._place = self.placement
         self._lock = asyncio.Lock()
 
@@ -87,6 +75,18 @@ class Course:
     @property
     def revision(self) -> int:
         return self.state.revision if self.state is not None else 0
+
+    @property
+    def evidence(self) -> Evidence:
+        return self._examination.evidence
+
+    @property
+    def users(self) -> Users:
+        return self._examination.users
+
+    @property
+    def gates(self) -> tuple[GateResult, ...]:
+        return self._examination.gates
 
     @property
     def guards(self) -> tuple[GateResult, ...]:
@@ -137,14 +137,10 @@ class Course:
     def _roll_back_again(self) -> None:
         """What was rolled back before the store could be asked stays so, though the store may not know it."""
         before, state = self._fallback, self._standing.known
-        if self._early_trip is not None:
-            self.trip(self._early_trip)
-            self._early_trip = None
-        if before is None or before.phase is not Phase.DEGRADED or self._standing.known.phase is Phase.DEGRADED:
+        if before is None or before.phase is not Phase.DEGRADED or state.phase is Phase.DEGRADED:
             return
         if (before.version, before.epoch) == (state.version, state.epoch):
-            reason = "it was rolled back before this process began, and the store does not know why"
-            self._standing.take_at_once(advance.rollback(self.plan, state, reason, self._clock.now()))
+            self._standing.take_at_once(advance.rollback(self.plan, state, self._why, self._clock.now()))
 
     # The guard
 
@@ -214,7 +210,7 @@ class Course:
                 if self._lease.leads:
                     await self._watch.keep(self.plan.route)
         except StoreError:
-            self._soak.interrupt()
+            self._examination.interrupt()
             raise
 
     async def checkpoint(self) -> None:
@@ -233,12 +229,13 @@ class Course:
         placement, state = self.placement, self.state
         if (trip.version, trip.epoch) != (placement.version, placement.epoch) or placement.phase is Phase.DEGRADED:
             return False
-        if state is None:
-            self._early_trip = trip
-            self._fallback = replace(placement, phase=Phase.DEGRADED, weight=0)
-            self._tell_if_moved()
+        reason = f"the breaker of a worker tripped: {trip.reason}"
+        if state is not None:
+            self._roll_back(state, "breaker", reason, self.guards)
             return True
-        self._roll_back(state, "breaker", f"the breaker of a worker tripped: {trip.reason}", self.guards)
+        self._fallback, self._why = replace(placement, phase=Phase.DEGRADED, weight=0), reason
+        self._metrics.count_rollback(self.plan.route, "breaker")
+        self._tell_if_moved()
         return True
 
     async def save(self) -> None:
@@ -265,10 +262,7 @@ class Course:
         if not self.settled:
             await self.settle()
         async with self._lock:
-            await self._standing.save_late()
-            await self._standing.ask(leads=self._lease.leads)
-            if not await self._standing.save_first(self._commanded(verb, actor, reason, full)):
-                raise self._standing.contended()
+            await self._standing.move(lambda: self._commanded(verb, actor, reason, full), leads=self._lease.leads)
 
     def _commanded(self, verb: Verb, actor: str, reason: str, full: bool) -> Step:
         state, now = self._standing.known, self._clock.now()
@@ -279,21 +273,14 @@ class Course:
     async def _look_at_evidence(self) -> None:
         state = self._standing.known
         self._refuse_other_plan(state)
-        place = (state.route, state.version, state.epoch, state.stage_name)
-        evidence, users = await self._store.evidence(*place), await self._store.users(*place, state.weight)
+        seen = await self._examination.see(state)
         if self.state is not state:
             return
-        self.evidence, self.users = evidence, users
-        show(self._metrics, state, evidence, users)
-        elapsed = self._soak.look(state, evidence.agent.requests)
-        if self._lease.leads:
-            await self._act(advance.advance(self.plan, state, evidence, users, elapsed, self._clock.now()))
-        else:
-            self._soak.interrupt()
-            self.gates = gates.evaluate(self.plan, state, evidence, users, self._clock.now())
+        step = self._examination.judge(self.plan, state, seen, leads=self._lease.leads)
+        if step is not None:
+            await self._act(step)
 
     async def _act(self, step: Step) -> None:
-        self.gates = step.gates
         if step.event is None:
             self._standing.grow(step.state)
             if self._standing.unsaved_soak >= CHECKPOINT:
@@ -320,7 +307,7 @@ class Course:
         state = self._standing.known
         self._metrics.set_rollout(state.route, state.weight / 1000, state.phase)
         if before is None or (before.stage_name, before.epoch) != (state.stage_name, state.epoch):
-            self.evidence, self.users, self.gates = Evidence(), Users(), ()
+            self._examination.forget()
         self._tell_if_moved()
 
     def _tell_if_moved(self) -> None:

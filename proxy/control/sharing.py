@@ -3,7 +3,7 @@ every one's guards know what arrived everywhere. A replica that is alone tells n
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -22,6 +22,20 @@ MAX_SLOTS: Final = 256
 """Slots of one rollout whose rows wait to be told; the oldest go first."""
 
 
+class Lease(Protocol):
+    """What a rollout asks of it."""
+
+    @property
+    def leads(self) -> bool:
+        """We hold the lease: we move stages, and put back what the store lost."""
+        ...
+
+    @property
+    def may_roll_back(self) -> bool:
+        """We hold the lease, or nobody can know who does: then the guard waits for no other one."""
+        ...
+
+
 class Sharing:
     """`source` is what the others call us."""
 
@@ -35,7 +49,6 @@ class Sharing:
 
     @property
     def leads(self) -> bool:
-        """We hold the lease: we move stages, and put back what the store lost."""
         return self._replicas.leads
 
     @property
@@ -45,7 +58,6 @@ class Sharing:
 
     @property
     def may_roll_back(self) -> bool:
-        """We hold the lease, or nobody can know who does: then the guard waits for no other one."""
         return self.leads or not self.known
 
     def note(self, key: Key, rows: Sequence[Arrived]) -> None:
@@ -60,25 +72,20 @@ class Sharing:
         while len(table) > MAX_SLOTS:
             del table[min(table)]
 
-    async def share(self, routes: Sequence[str]) -> list[Report]:
-        """Renew the lease, tell, and hear. While the store is away, nothing is heard, and what is to be told waits."""
-        try:
-            reports = await self._share(routes)
-        except StoreError as error:
-            self._say(str(error))
-            return []
-        finally:
-            self._show()
-        self._say("")
-        return reports
-
-    async def _share(self, routes: Sequence[str]) -> list[Report]:
+    async def renew(self) -> None:
+        """Say that we live, and take or renew the lease."""
         try:
             self.alive = await self._replicas.lead()
-        except StoreError:
+        except StoreError as error:
             self._answered = None
-            raise
-        self._answered = self._clock.monotonic()
+            self._say(str(error))
+        else:
+            self._answered = self._clock.monotonic()
+            self._say("")
+        self._show()
+
+    async def share(self, routes: Sequence[str]) -> list[Report]:
+        """Tell, and hear. Raises StoreError; what was to be told is told later."""
         if self.alive < 2:
             self._rows.clear()
             return []
@@ -87,7 +94,7 @@ class Sharing:
         return await self._replicas.hear(routes)
 
     async def release(self) -> None:
-        """Raises StoreUnavailableError."""
+        """Let another one decide at once. Raises StoreError."""
         await self._replicas.release()
         self._show()
 

@@ -115,6 +115,20 @@ class Standing:
         self.take(step.state, step.event)
         return True
 
+    async def move(self, make: Callable[[], Step], *, leads: bool) -> None:
+        """Save what `make` makes of where the rollout stands, on top of what the store holds; then it takes effect.
+        Raises ConflictError where somebody else moves it at the same time (that its soak was saved is no move)."""
+        for _ in range(_ATTEMPTS):
+            await self.save_late()
+            await self.ask(leads=leads)
+            before = self.known
+            if await self.save_first(make()):
+                return
+            await self.ask(leads=leads)
+            if not _only_soaked(before, self.known):
+                break
+        raise self.contended()
+
     async def save_soak(self) -> None:
         await self.save_first(Step(advance.checkpoint(self.known)))
 
@@ -208,7 +222,7 @@ class Standing:
         return now - self._lost_since >= PATIENCE
 
     def _obey(self, state: RolloutState, stored: RolloutState) -> None:
-        if _beside_soak(stored) != _beside_soak(state):
+        if not _only_soaked(state, stored):
             _log.info("state_taken_over", route=self.route, revision=stored.revision, actor=stored.actor)
         self.learn(stored)
         self.take(stored)
@@ -240,8 +254,9 @@ def _same_epoch(one: RolloutState, other: RolloutState) -> bool:
     return (one.version, one.epoch) == (other.version, other.epoch)
 
 
-def _beside_soak(state: RolloutState) -> RolloutState:
-    return replace(state, soaked=0.0, revision=0)
+def _only_soaked(before: RolloutState, after: RolloutState) -> bool:
+    """Nothing but the soak has changed from one to the other."""
+    return replace(after, soaked=before.soaked, revision=before.revision) == before
 
 
 def _revision(state: RolloutState | None) -> int:

@@ -47,6 +47,7 @@ class Machine:
         await stop(*self.controller._tasks)
 
     async def turn(self) -> None:
+        await self.controller.renew()
         await self.controller.share()
         await self.controller.follow()
         await self.controller.look()

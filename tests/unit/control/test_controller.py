@@ -71,7 +71,7 @@ class Scene:
         """As the loops do, once each second."""
         for _ in range(seconds):
             self.clock.advance(1)
-            await self.controller.share()
+            await self.controller.renew()
             await self.controller.follow()
             await self.controller.look()
 
@@ -207,7 +207,7 @@ async def two(store: Store, folder: Path) -> tuple[Scene, Scene]:
     for scene in scenes:
         await scene.controller.start(patient=False)
         await stop(*scene.controller._tasks)
-    await scenes[0].controller.share()
+    await scenes[0].controller.renew()
     assert [(scene.controller.leads, scene.controller.replicas) for scene in scenes] == [(True, 2), (False, 2)]
     return scenes
 
@@ -230,7 +230,7 @@ async def test_who_decides_is_shown_and_passes_on_at_its_end(store: Store, tmp_p
     await store.fill("shadow")
     await first.look(7)
     await first.controller.close()
-    await second.controller.share()
+    await second.controller.renew()
     assert second.controller.leads
     assert (second.gauge(LEADER.name), second.gauge(REPLICAS.name)) == (1.0, 1.0)
     await second.look(3)
@@ -242,10 +242,10 @@ async def test_who_decides_is_shown_and_passes_on_at_its_end(store: Store, tmp_p
 async def test_while_the_store_is_away_nobody_knows_who_decides(store: Store, tmp_path: Path) -> None:
     _, second = await two(store, tmp_path)
     store.away = True
-    await second.controller.share()
+    await second.controller.renew()
     assert second.controller.leads is None
     store.away = False
-    await second.controller.share()
+    await second.controller.renew()
     assert second.controller.leads is False
 
 
@@ -285,6 +285,7 @@ async def test_what_arrives_at_one_replica_is_judged_by_the_other(store: Store, 
             scene.clock.advance(SLOT)
             scene.controller.watch()
             if seq % 2:
+                await scene.controller.renew()
                 await scene.controller.share()
     assert second.rollout().phase is Phase.PROGRESSING, "it waits for who decides"
     assert first.rollout().phase is Phase.DEGRADED

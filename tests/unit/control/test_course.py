@@ -741,4 +741,21 @@ async def test_a_verb_on_what_someone_else_moves_at_the_same_time_says_so(store:
     store.load = overtaken  # type: ignore[method-assign,assignment]  # someone is faster
     with pytest.raises(ConflictError, match="someone else moved this rollout"):
         await scene.course.command(Verb.PROMOTE, actor="ana", reason="", full=False)
-    assert scene.where == ("progressing", "canary", 5_000)
+    assert scene.where == ("paused", "canary", 5_000), "what the other one did is obeyed"
+
+
+async def test_a_verb_is_not_refused_because_the_soak_was_saved_at_the_same_time(store: Store) -> None:
+    scene = await at_canary(store)
+    state = await store.stored()
+    load, overtakings = store.load, [1.0, 2.0]
+
+    async def overtaken(route: str) -> object:
+        found = await load(route)
+        if overtakings:
+            revision = (await store.stored()).revision + 1
+            await store.someone_else_saves(replace(state, soaked=overtakings.pop(), revision=revision))
+        return found
+
+    store.load = overtaken  # type: ignore[method-assign,assignment]  # the one who decides is faster
+    await scene.course.command(Verb.PROMOTE, actor="ana", reason="", full=False)
+    assert scene.where == ("completed", "full", 100_000)

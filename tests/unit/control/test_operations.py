@@ -67,7 +67,7 @@ async def scene(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def test_a_route_with_a_rollout(scene: Scene) -> None:
     await scene.store.fill("shadow", agreeing=90)
-    await scene.controller.share()
+    await scene.controller.renew()
     await scene.controller.look()
     document = scene.operations.route("refunds")
     assert document is not None
@@ -131,7 +131,7 @@ async def test_who_decides_is_not_known_until_the_store_has_told(scene: Scene) -
     scene.replicas.leads = False
     scene.clock.advance(STALE)
     assert told(scene)["replica"] == {"leads": None, "alive": 1}
-    await scene.controller.share()
+    await scene.controller.renew()
     assert told(scene)["replica"] == {"leads": False, "alive": 1}
 
 
