@@ -38,6 +38,9 @@ CHECKPOINT: Final = 5.0
 """Seconds of grown soak after which it is saved: what a crash can cost."""
 _ATTEMPTS: Final = 5
 
+_SAFE: Final = (Verb.PAUSE, Verb.ABORT)
+"""Verbs that give the agent no more traffic, whatever the plan."""
+
 Moved = Callable[[], None]
 """Called, without waiting, when traffic must change."""
 
@@ -111,7 +114,7 @@ class Course:
     def follow(self, plan: Plan, rollout: Rollout, wait: float) -> None:
         """Take over a changed configuration; `settle` then brings the state in line with it."""
         self.plan, self.rollout, self.settled = plan, rollout, False
-        self._watch.wait = wait
+        self._watch.follow(rollout, wait)
 
     async def settle(self) -> None:
         """Bring state, store and plan in line: load, begin or replan. Raises StoreError; the next look tries again."""
@@ -239,11 +242,11 @@ class Course:
         return True
 
     async def save(self) -> None:
-        """Save a rollback, if one is not saved yet. While the store is away it waits for the next look."""
+        """Save a rollback, if one is not saved yet. Where that cannot be now, it waits for the next look."""
         try:
             async with self._lock:
                 await self._standing.save_late()
-        except StoreError as error:
+        except (StoreError, ConflictError) as error:
             _log.warning("rollback_not_saved_yet", route=self.plan.route, problem=str(error))
 
     def _roll_back(self, state: RolloutState, word: str, reason: str, results: tuple[GateResult, ...]) -> None:
@@ -266,15 +269,19 @@ class Course:
 
     def _commanded(self, verb: Verb, actor: str, reason: str, full: bool) -> Step:
         state, now = self._standing.known, self._clock.now()
+        if verb not in _SAFE:
+            self._refuse_other_plan(state)
         return advance.command(self.plan, state, verb, actor=actor, reason=reason, now=now, full=full, gates=self.gates)
 
     # Steps of a look
 
     async def _look_at_evidence(self) -> None:
+        if not self.settled:
+            return  # the configuration has changed since; the next look settles it
         state = self._standing.known
         self._refuse_other_plan(state)
         seen = await self._examination.see(state)
-        if self.state is not state:
+        if self.state is not state or not self.settled:
             return
         step = self._examination.judge(self.plan, state, seen, leads=self._lease.leads)
         if step is not None:
