@@ -115,9 +115,9 @@ class Ledger:
 
     def __init__(self, wait: float) -> None:
         """`wait`: seconds after which a request that is open can no longer end by a timeout."""
+        self.wait = wait
         self.lost = 0
         """Rows that did not fit."""
-        self._wait = max(int(wait / SLOT), OTHERS_LAG)
         self._sources: dict[str, Source] = {}
         self._added: list[tuple[str, tuple[Arrived, ...]]] = []
         self._waiting = 0
@@ -145,12 +145,13 @@ class Ledger:
             self._book(self._source(name, rows), rows, now)
         self._added, self._waiting = [], 0
         self._join(MAX_CELLS)
+        wait = max(int(self.wait / SLOT), OTHERS_LAG)
         lag = OWN_LAG if self._sources.keys() <= {""} else OTHERS_LAG
         settled: list[Stretch] = []
         while self._cells:
             cell, age = self._cells[0], now - self._cells[0].last
             agent, legacy = (pending - spare for pending, spare in zip(cell.open, self._spare, strict=True))
-            if age < lag or (age < self._wait and (agent > 0 or legacy > 0)):
+            if age < lag or (age < wait and (agent > 0 or legacy > 0)):
                 break
             settled.append(cell.stretch(self._left, final=True))
             self._spare = max(0, -agent), max(0, -legacy)

@@ -22,6 +22,7 @@ from proxy.analysis.block import Block
 from proxy.analysis.ledger import Ledger, Stretch
 from proxy.analysis.sequential import Finding, OneArm, TwoArms
 from proxy.config.rollout_schema import ErrorRate, Latency, Rollout
+from proxy.config.rollout_schema import Guard as Limits
 from proxy.model.measures import OUTCOMES, Result
 from proxy.model.rollouts import Arrived, GateResult, RolloutState
 from proxy.model.snapshot import BUCKETS
@@ -120,9 +121,18 @@ class Guard:
         self._lost = 0
 
     def fits(self, rollout: Rollout, state: RolloutState) -> bool:
-        """Whether it is still the guard for this state under this configuration. (Where only the latter changed, a new
-        one may `restore` what this one dumps: it keeps what is known of legacy.)"""
+        """Whether it is still the guard for this state under this configuration."""
         return self.key == (state.route, state.version, state.epoch) and self._limits == rollout.guard
+
+    def follow(self, rollout: Rollout, wait: float) -> None:
+        """Go on under a changed configuration, with what is on its way. Where the limits changed, the tests begin
+        again, with what is known of legacy; where another time is slow, with nothing that is on its way."""
+        self._ledger.wait = wait
+        if self._limits != rollout.guard:
+            if _slow(self._limits) != _slow(rollout.guard):
+                self._ledger, self._lost = Ledger(wait), 0
+            memory, self._limits = self.dump(), rollout.guard
+            self.restore(memory)
 
     def add(self, source: str, rows: Iterable[Arrived]) -> None:
         """What `source` reports: empty for our own workers, else the life of another replica's control process, whose
@@ -156,18 +166,20 @@ class Guard:
         )
 
     def restore(self, data: bytes) -> bool:
-        """Go on from what `dump` gave. False, and unchanged, where that is another epoch's or nothing we know.
+        """Go on from what `dump` gave. False, and unchanged, where that is another version's or nothing we know.
 
-        Where the limits were others, only legacy's history is taken over.
+        Where the epoch or the limits were others, only legacy's history is taken over; and none of slowness, where
+        another time was slow.
         """
         try:
             known = orjson.loads(data)
-            if known["format"] != _FORMAT or known["key"] != list(self.key):
+            if known["format"] != _FORMAT or known["key"][:2] != [*self.key[:2]]:
                 return False
-            kinds, kept = self._make_kinds(), known["kinds"]
+            limits, kept = Limits.model_validate_json(known["limits"]), known["kinds"]
+            kinds, history_only = self._make_kinds(), limits != self._limits or known["key"] != [*self.key]
             for kind in kinds:
-                if kind.name in kept:
-                    kind.restore(kept[kind.name], history_only=known["limits"] != self._limits.model_dump_json())
+                if kind.name in kept and (kind.name != LATENCY or _slow(limits) == _slow(self._limits)):
+                    kind.restore(kept[kind.name], history_only=history_only)
             serving, reference = bool(known["serving"]), known["reference"]
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("guard_memory_unfit", route=self.key[0], problem=str(error))
@@ -195,6 +207,10 @@ class Guard:
         if self._ledger.lost > self._lost:
             _log.warning("guard_rows_dropped", route=self.key[0], rows=self._ledger.lost - self._lost)
             self._lost = self._ledger.lost
+
+
+def _slow(limits: Limits) -> float | None:
+    return limits.latency.slower_than if limits.latency is not None else None
 
 
 def _step_over(rate: float) -> float:

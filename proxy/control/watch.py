@@ -25,7 +25,7 @@ class Watch:
     """`wait`: seconds after which a request can no longer end by a timeout."""
 
     def __init__(self, store: RolloutStore, clock: Clock, wait: float) -> None:
-        self.wait = wait
+        self._wait = wait
         self.results: tuple[GateResult, ...] = ()
         self._store, self._clock = store, clock
         self._guard: Guard | None = None
@@ -36,13 +36,19 @@ class Watch:
         """The error rate that is normal here; None where that is not known."""
         return self._guard.reference if self._guard is not None else None
 
+    def follow(self, rollout: Rollout, wait: float) -> None:
+        """Take over a changed configuration. No await: the agent is watched all the time, with the store away too."""
+        self._wait = wait
+        if self._guard is not None:
+            self._guard.follow(rollout, wait)
+
     def ready(self, rollout: Rollout, state: RolloutState) -> bool:
         """Whether it has a guard for this state."""
         return self._guard is not None and self._guard.fits(rollout, state)
 
     async def begin(self, rollout: Rollout, state: RolloutState) -> None:
         """Get one, with what is remembered of it."""
-        guard = Guard(rollout, state, wait=self.wait)
+        guard = Guard(rollout, state, wait=self._wait)
         try:
             memory = await self._store.load_guard(state.route)
             if memory is not None and guard.restore(memory):

@@ -442,6 +442,20 @@ async def test_without_the_store_the_guard_begins_with_nothing(store: Store) -> 
     assert later.course.watched == ("refunds", "v1", 1)
 
 
+async def test_changed_limits_need_no_store(store: Store) -> None:
+    scene = await at_canary(store)
+    for _ in range(20):
+        scene.watch(agent=50, legacy=1_000)
+    store.away = True
+    newer = loaded(CONFIG.replace("slower_than: 5s", "slower_than: 5s, objective: 50%"))
+    scene.course.follow(newer.plans["refunds"], newer.rollouts["refunds"], WAIT)
+    with pytest.raises(StoreUnavailableError):
+        await scene.course.settle()
+    assert any(scene.watch(agent=50, agent_failed=50, legacy=1_000) for _ in range(20))
+    assert scene.where == ("degraded", "canary", 0)
+    assert {result.name for result in scene.course.guards} == {"error_rate", "latency", "latency_objective"}
+
+
 async def test_workers_are_told_what_is_normal_here_and_not_at_every_tick(store: Store) -> None:
     scene = await at_canary(store)
     moves, references = scene.moves, [scene.course.placement.reference]
@@ -522,6 +536,48 @@ async def test_replicas_with_different_configurations_do_not_move_it_to_and_fro(
     with pytest.raises(ConflictError, match="another configuration"):
         await scene.look()
     assert scene.where == ("progressing", "canary", 7_000)
+
+
+@pytest.mark.parametrize("verb", [Verb.PROMOTE, Verb.RETRY, Verb.RESUME])
+async def test_no_verb_puts_another_configuration_than_the_leading_one_to_work(store: Store, verb: Verb) -> None:
+    """Else a replica that was not told yet would bring back the version before, or another stage's weight."""
+    old = await at_canary(store)
+    newer = loaded(CONFIG.replace("version: v1", "version: v2"))
+    scene = Scene(store, newer)
+    await scene.course.settle()
+    before: RolloutState | None = None
+    match verb:
+        case Verb.RETRY:
+            await scene.course.command(Verb.ABORT, actor="ana", reason="", full=False)
+        case Verb.RESUME:
+            await scene.course.command(Verb.PAUSE, actor="ana", reason="", full=False)
+    before = await store.stored()
+    await old.follow()
+    with pytest.raises(ConflictError, match="another configuration"):
+        await old.course.command(verb, actor="bo", reason="", full=False)
+    assert await store.stored() == before
+    if verb is not Verb.RETRY:
+        await old.course.command(Verb.ABORT, actor="bo", reason="", full=False)
+        assert (await store.stored()).phase is Phase.DEGRADED
+
+
+@pytest.mark.parametrize("call", ["evidence", "users"])
+async def test_a_look_under_way_moves_nothing_by_a_plan_that_the_state_is_not_in_line_with(
+    store: Store, call: str
+) -> None:
+    """The second stage of the new plan is the last one and has no soak: a look that began before would complete it."""
+    scene = await at_canary(store)
+    await store.fill("canary")
+    release = store.hold(call)
+    looking = asyncio.get_running_loop().create_task(scene.look())
+    await store.waiting.wait()
+    newer = loaded(CONFIG.replace("        - {name: canary, weight: 5, soak: 10s}\n", ""))
+    scene.course.follow(newer.plans["refunds"], newer.rollouts["refunds"], WAIT)
+    release.set()
+    await looking
+    await scene.course.settle()
+    assert (await store.kinds())[2:] == ["replan"]
+    assert scene.where == ("progressing", "shadow", 0)
 
 
 async def test_a_gate_that_failed_rolls_back_before_it_is_saved(store: Store) -> None:

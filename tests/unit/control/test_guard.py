@@ -440,12 +440,63 @@ def test_changed_limits_keep_what_is_known_of_legacy_and_nothing_else() -> None:
     assert scene.result("error_rate").reason.endswith("(fast rule)")
 
 
-def test_the_memory_of_another_epoch_is_not_taken_over() -> None:
+def test_of_an_earlier_epoch_only_what_is_known_of_legacy_is_taken_over() -> None:
+    scene = Scene()
+    scene.run(60)
+    scene.agent_rate = 1.0
+    assert scene.run(5) is not None
+    scene.state = replace(STATE, epoch=2)
+    scene.guard, memory = Guard(scene.rollout, scene.state), scene.guard.dump()
+    assert scene.guard.restore(memory)
+    scene.agent_rate = 0.01
+    assert scene.run(10) is None
+    scene.legacy, scene.state = 0, replace(FULL, epoch=2)
+    assert scene.step().threshold is not None  # legacy's rate is known, though it serves nobody any more
+    scene.agent_rate = 0.4
+    assert (scene.run(10) or 10) <= 2
+
+
+def test_the_memory_of_another_version_is_not_taken_over() -> None:
     memory = Guard(loaded().rollouts["refunds"], STATE).dump()
-    other = Guard(loaded().rollouts["refunds"], replace(STATE, epoch=2))
+    other = Guard(loaded().rollouts["refunds"], replace(STATE, version="v2"))
     before = other.dump()
     assert not other.restore(memory)
     assert other.dump() == before
+
+
+QUICKER = CONFIG.replace("slower_than: 5s", "slower_than: 1s")
+
+
+def slow(slot: int, agent_slow: int, *, legacy: int = 90, legacy_slow: int = 0) -> Arrived:
+    return Arrived(slot, 10, 10, 0, agent_slow, legacy, legacy, 0, legacy_slow)
+
+
+def test_another_limit_of_what_is_slow_makes_the_old_shares_worthless() -> None:
+    """At 5 s nobody was slow; at 1 s every second request is, of either arm, and always was."""
+    guard = Guard(loaded().rollouts["refunds"], STATE)
+    for slot in range(1_000, 1_300):
+        guard.add("", [slow(slot, 0)])
+        guard.step(slot, STATE)
+    guard.follow(loaded(QUICKER).rollouts["refunds"], 62.0)
+    for slot in range(1_300, 1_600):
+        guard.add("", [slow(slot, 5, legacy=0)])
+        results = guard.step(slot, FULL)
+    assert [result.verdict for result in results] == [Verdict.INCONCLUSIVE] * 2
+    assert "its rate before is not known" in results[1].reason
+    assert results[0].threshold is not None  # failures mean what they meant
+
+
+def test_it_follows_changed_limits_without_losing_what_is_on_its_way() -> None:
+    scene = Scene()
+    scene.failed_after = 20
+    scene.run(60)
+    scene.agent_rate = 1.0
+    scene.run(2)
+    scene.rollout = loaded(OBJECTIVE).rollouts["refunds"]
+    scene.guard.follow(scene.rollout, 62.0)
+    assert scene.guard.fits(scene.rollout, STATE)
+    scene.agent = 0  # what failed is known only now, and nothing else comes
+    assert scene.run(4) is not None
 
 
 @pytest.mark.parametrize(
