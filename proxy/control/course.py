@@ -18,7 +18,7 @@ from proxy.config.rollout_schema import Rollout
 from proxy.control.examination import Examination
 from proxy.control.guard import Key
 from proxy.control.sharing import Lease
-from proxy.control.standing import Standing
+from proxy.control.standing import Standing, only_measured_anew
 from proxy.control.watch import Watch
 from proxy.model.clock import Clock
 from proxy.model.errors import ConflictError, StoreError
@@ -122,13 +122,15 @@ class Course:
             for _ in range(_ATTEMPTS):
                 await self._standing.save_late()
                 await self._standing.ask(leads=self._lease.leads)
+                self._roll_back_again()
+                if self.unsaved:
+                    continue
                 step = self._in_line()
                 if step.event is None or await self._standing.save_first(step):
                     break
             else:
                 raise self._standing.contended()
             self.settled = True
-            self._roll_back_again()
             await self._attend()
 
     def _in_line(self) -> Step:
@@ -139,8 +141,8 @@ class Course:
 
     def _roll_back_again(self) -> None:
         """What was rolled back before the store could be asked stays so, though the store may not know it."""
-        before, state = self._fallback, self._standing.known
-        if before is None or before.phase is not Phase.DEGRADED or state.phase is Phase.DEGRADED:
+        before, state = self._fallback, self.state
+        if before is None or state is None or before.phase is not Phase.DEGRADED or state.phase is Phase.DEGRADED:
             return
         if (before.version, before.epoch) == (state.version, state.epoch):
             self._standing.take_at_once(advance.rollback(self.plan, state, self._why, self._clock.now()))
@@ -230,7 +232,9 @@ class Course:
     def trip(self, trip: Trip) -> bool:
         """A worker's breaker swapped to legacy: swap everywhere. Whether it was news; `save` is then to be called."""
         placement, state = self.placement, self.state
-        if (trip.version, trip.epoch) != (placement.version, placement.epoch) or placement.phase is Phase.DEGRADED:
+        ours = (trip.version, trip.epoch) == (placement.version, placement.epoch)
+        ours = ours or (state is not None and only_measured_anew(trip.version, trip.epoch, state))
+        if not ours or placement.phase is Phase.DEGRADED:
             return False
         reason = f"the breaker of a worker tripped: {trip.reason}"
         if state is not None:

@@ -148,17 +148,21 @@ class Standing:
         raise self.contended()
 
     async def _rebase(self, step: Step) -> None:
-        """Somebody saved another state meanwhile. A rollback goes on top of it, unless a later epoch has begun."""
+        """Somebody saved another state meanwhile. A rollback goes on top of it, unless a later epoch has begun
+        (see `only_measured_anew`)."""
         stored = await self._store.load(self.route)
         if self._unsaved is not step:
             return
         if stored is not None:
             self.learn(stored)
-            if stored.epoch > step.state.epoch or stored.phase is Phase.DEGRADED:
+            ours = step.state
+            lifted = stored.epoch > ours.epoch and not only_measured_anew(ours.version, ours.epoch, stored)
+            if lifted or stored.phase is Phase.DEGRADED:
                 self._unsaved = None
                 self.take(stored)
                 return
-        self._unsaved = Step(replace(step.state, revision=_revision(stored) + 1), step.event)
+        epoch = stored.epoch if stored is not None else step.state.epoch
+        self._unsaved = Step(replace(step.state, epoch=epoch, revision=_revision(stored) + 1), step.event)
         self.state = self._unsaved.state
 
     def contended(self) -> ConflictError:
@@ -248,6 +252,12 @@ def _tell(state: RolloutState, event: Event) -> None:
         stage=state.stage_name,
         weight=state.weight / 1000,
     )
+
+
+def only_measured_anew(version: str, epoch: int, state: RolloutState) -> bool:
+    """`state` is of the next epoch, which began because the configuration changed. That lifts no blame: what takes
+    traffic away in the epoch before does so in this one."""
+    return (version, epoch + 1, advance.BY_CONFIG) == (state.version, state.epoch, state.actor)
 
 
 def _same_epoch(one: RolloutState, other: RolloutState) -> bool:

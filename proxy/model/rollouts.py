@@ -12,10 +12,12 @@ from proxy.model.words import Phase, Verdict
 class RolloutState:
     """Where one rollout stands; kept in the store, changed by compare-and-set on `revision`.
 
-    `epoch` counts fresh starts (a new version, a retry). `since` is when stage and phase were entered (Unix seconds),
-    `soaked` how long the stage has held so far (seconds; it grows only while the rollout progresses, and not while we
-    are down). `weight` and `shadow` are thousandths of a percent, as in a `Placement`. `warned`: gates have paused this
-    stage, so that a failed one pauses it again only when it has soaked anew.
+    `epoch` counts fresh starts of evidence (a new version, a retry, a configuration by which something else is seen).
+    `since` is when stage and phase were entered (Unix seconds), `soaked` how long the stage has held so far (seconds;
+    it grows only while the rollout progresses, and not while we are down). `weight` and `shadow` are thousandths of a
+    percent, as in a `Placement`. `warned`: gates have paused this stage, so that a failed one pauses it again only when
+    it has soaked anew. `measured` says how its evidence was measured, as the plan's does; empty where that is not
+    known.
     """
 
     route: str
@@ -32,6 +34,7 @@ class RolloutState:
     reason: str = ""
     actor: str = ""
     warned: bool = False
+    measured: str = ""
 
     def placement(self) -> Placement:
         return Placement(self.version, self.stage_name, self.phase, self.epoch, self.weight, self.shadow)

@@ -151,7 +151,7 @@ class BreakerSpec:
 class RolloutSpec:
     """One agent version on one route, with the weight that the stage machine gave it.
 
-    `epoch` counts the rollout's fresh starts (new version, retry): a trip of the breaker holds for its epoch, and a
+    `epoch` counts the rollout's fresh starts (see `RolloutState`): a trip of the breaker holds for its epoch, and a
     snapshot with a later one lifts it.
     """
 

@@ -4,6 +4,8 @@ Rules kept here:
 - weight on the agent rises only by a stage whose gates all passed, by an operator's verb or by the configuration;
 - a rollback takes all weight at once and leaves the shadow, so that evidence keeps coming; nothing holds it up, no
   pause and no freeze;
+- evidence is added up only where it was seen alike: a configuration that changes the stage, its weight or what is
+  counted as what begins a new epoch where the rollout stands, with no soak (a degraded one has a `retry` for that);
 - soak grows only by `elapsed` time that the caller saw pass while the rollout progressed: a restart adds none;
 - `revision` goes up by one exactly where there is an event. Grown soak alone is kept by `checkpoint`.
 
@@ -133,7 +135,7 @@ def rollback(plan: Plan, state: RolloutState, reason: str, now: float, gates: tu
 
 
 def replan(plan: Plan, state: RolloutState, now: float) -> Step:
-    """Follow a changed configuration of the same version: stages, weights, shadow, or split.
+    """Follow a changed configuration of the same version: stages, weights, shadow, split, or how it is measured.
 
     The stage is found again by its name; where that is gone, it is the furthest earlier one that gives no more weight
     than now, so that renaming raises no traffic. Without a change there is no event.
@@ -142,18 +144,21 @@ def replan(plan: Plan, state: RolloutState, now: float) -> Step:
     phase = machine.following(state.phase, Move.REPLAN)
     if phase is Phase.COMPLETED and (not plan.stages or placed.stage < plan.last):
         phase = Phase.PROGRESSING  # there is somewhere to go again
-    kept = placed.stage_name == state.stage_name
+    if phase is Phase.DEGRADED:
+        placed = replace(placed, weight=0)
+    anew = phase is not Phase.DEGRADED and _seen_otherwise(state, placed)
+    if not anew:
+        placed = replace(placed, soaked=state.soaked, warned=state.warned, measured=state.measured)
+    kept = not anew and placed.stage_name == state.stage_name and phase is state.phase
     moved = replace(
-        placed,
-        phase=phase,
-        weight=0 if phase is Phase.DEGRADED else placed.weight,
-        soaked=state.soaked if kept else 0.0,
-        warned=state.warned and kept,
-        since=state.since if kept and phase is state.phase else now,
+        placed, phase=phase, epoch=state.epoch + 1 if anew else state.epoch, since=state.since if kept else now
     )
     if moved == state:
         return Step(state)
-    return _step(state, moved, _Cause(Move.REPLAN, BY_CONFIG, "the configuration changed", now))
+    reason = "the configuration changed"
+    if anew:
+        reason += ": what was seen so far no longer counts"
+    return _step(state, moved, _Cause(Move.REPLAN, BY_CONFIG, reason, now))
 
 
 def checkpoint(state: RolloutState) -> RolloutState:
@@ -229,13 +234,30 @@ def _same_stage(plan: Plan, state: RolloutState) -> int:
     return max(lower, default=0)
 
 
+def _seen_otherwise(before: RolloutState, after: RolloutState) -> bool:
+    """Evidence of the one is none of the other: counts mean something else, or come from other shares of the traffic,
+    whose sums are no comparison of the arms (Simpson's paradox)."""
+    places = [(state.stage_name, state.weight, state.shadow) for state in (before, after)]
+    known = before.measured and after.measured
+    return places[0] != places[1] or bool(known and before.measured != after.measured)
+
+
 def _place(plan: Plan, state: RolloutState, stage: int) -> RolloutState:
     """The state at a stage of the plan (or under its split), with no soak yet."""
     if plan.split is not None:
         name, weight = SPLIT_STAGE, plan.split.weight
     else:
         name, weight = plan.stages[stage].name, plan.stages[stage].weight
-    return replace(state, stage=stage, stage_name=name, weight=weight, shadow=plan.shadow, soaked=0.0, warned=False)
+    return replace(
+        state,
+        stage=stage,
+        stage_name=name,
+        weight=weight,
+        shadow=plan.shadow,
+        soaked=0.0,
+        warned=False,
+        measured=plan.measured,
+    )
 
 
 def _step(before: RolloutState, after: RolloutState, cause: _Cause) -> Step:

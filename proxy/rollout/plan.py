@@ -6,7 +6,10 @@ plan is at its end, not when every user is the agent's. Its guard goes on compar
 """
 
 from dataclasses import dataclass
-from typing import Final
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
 
 from proxy.config.freeze import Freeze
 from proxy.config.rollout_schema import (
@@ -71,7 +74,8 @@ class Plan:
 
     `shadow` is the share of requests copied to the agent, in thousandths of a percent, at every stage.
     `pause_on_failure`: a failed gate pauses the rollout, instead of rolling it back. `pause_on_inconclusive`: so does a
-    gate that is still inconclusive when the stage has soaked, instead of being waited for.
+    gate that is still inconclusive when the stage has soaked, instead of being waited for. `measured`: a digest of what
+    the counts of evidence mean; those under another one are not to be added up with these.
     """
 
     route: str
@@ -83,6 +87,7 @@ class Plan:
     pause_on_failure: bool = False
     pause_on_inconclusive: bool = False
     freeze: Freeze = _NEVER
+    measured: str = ""
 
     @property
     def last(self) -> int:
@@ -108,7 +113,28 @@ def plan(route_name: str, rollout: Rollout) -> Plan:
         pause_on_failure=rollout.on_failure == "pause",
         pause_on_inconclusive=rollout.on_inconclusive == "pause",
         freeze=Freeze(rollout.freeze, rollout.timezone),
+        measured=_measured(rollout),
     )
+
+
+_MEASURES: Final[dict[str, Any]] = {
+    "agent": True,
+    "key": True,
+    "salt": True,
+    "compare": True,
+    "escalate": True,
+    "fallback": {"on": True},
+    "guard": {"latency": {"slower_than"}},
+    "gates": {"segments": {"by"}, "direction": {"yes"}},
+}
+"""What of a configuration says what is counted as what. What the counts are held against is not in it."""
+
+
+def _measured(rollout: Rollout) -> str:
+    """Without what is as by default, so that a setting that a later Crossfade adds makes no difference."""
+    sections = rollout.model_dump(mode="json", include=_MEASURES, exclude_defaults=True)
+    said = {name: section for name, section in sections.items() if section}
+    return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
 def _gates(gates: Gates, guard: Guard) -> GateSpec:

@@ -188,6 +188,7 @@ async def test_changed_stages_of_the_same_version_are_followed(store: Store) -> 
     await scene.course.settle()
     assert scene.where == ("progressing", "canary", 7_000)
     assert (await store.kinds())[-1] == "replan"
+    assert scene.course.placement.epoch == 2  # what was seen at 5 percent is no evidence of 7
 
 
 # The store is away
@@ -307,6 +308,16 @@ async def test_a_trip_of_another_epoch_or_version_changes_nothing(store: Store, 
     scene = await at_canary(store)
     assert not scene.course.trip(stale)
     assert scene.where == ("progressing", "canary", 5_000)
+
+
+async def test_a_trip_that_comes_just_after_a_changed_configuration_counts(store: Store) -> None:
+    scene = await at_canary(store)
+    newer = loaded(CONFIG.replace("weight: 5,", "weight: 7,"))
+    scene.course.follow(newer.plans["refunds"], newer.rollouts["refunds"], WAIT)
+    await scene.course.settle()
+    assert scene.course.placement.epoch == 2
+    assert scene.course.trip(trip(epoch=1))
+    assert scene.where == ("degraded", "canary", 0)
 
 
 async def test_the_second_worker_that_trips_is_no_news(store: Store) -> None:
@@ -525,6 +536,20 @@ async def test_without_requests_to_the_agent_no_time_counts(store: Store) -> Non
     await store.fill("shadow", seq=2, agreeing=1)
     await scene.hold(2)
     assert scene.soaked == before + 2
+
+
+async def test_another_comparison_begins_with_evidence_of_its_own(store: Store) -> None:
+    """Pairs that were compared by another rule must not pass, or fail, the gates of this one."""
+    scene = await at_canary(store)
+    await store.fill("canary")
+    await scene.hold(9)
+    newer = loaded(CONFIG.replace("$.decision", "$.verdict"))
+    scene.course.follow(newer.plans["refunds"], newer.rollouts["refunds"], WAIT)
+    await scene.hold(20)
+    assert scene.where == ("progressing", "canary", 5_000)
+    assert scene.course.placement.epoch == 2
+    assert scene.course.evidence.matched == 0
+    assert scene.course.watched == ("refunds", "v1", 2)
 
 
 async def test_replicas_with_different_configurations_do_not_move_it_to_and_fro(store: Store) -> None:
@@ -781,6 +806,18 @@ async def test_a_rollback_gives_way_to_a_later_epoch(store: Store) -> None:
     await scene.course.save()
     assert scene.where == ("progressing", "shadow", 0)
     assert scene.course.placement.epoch == 2
+
+
+async def test_a_rollback_goes_on_top_of_a_configuration_that_only_measures_anew(store: Store) -> None:
+    scene = await at_canary(store)
+    newer = Scene(store, loaded(CONFIG.replace("$.decision", "$.verdict")))
+    await newer.course.settle()
+    assert newer.course.placement.epoch == 2
+    scene.course.trip(trip())
+    await scene.course.save()
+    assert ((await store.stored()).phase, (await store.stored()).epoch) == (Phase.DEGRADED, 2)
+    await newer.follow()
+    assert newer.where == ("degraded", "canary", 0)
 
 
 async def test_a_verb_on_what_someone_else_moves_at_the_same_time_says_so(store: Store) -> None:

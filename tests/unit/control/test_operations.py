@@ -139,7 +139,7 @@ async def test_segments_are_judged_as_their_gate_judges_them(scene: Scene) -> No
     gates = "{min_samples: 10, agreement: 50%, segments: {by: $.type, agreement: 80%}}"
     await scene.controller.apply(loaded(CONFIG.replace("{min_samples: 10, agreement: 50%}", gates)))
     seen = Evidence(matched=140, mismatched=10, segments={"late": (100, 0), "broken": (40, 10)})
-    await scene.store._pairs.write([Batch("refunds", "a", 1, {("v1", 1, "shadow"): seen})])
+    await scene.store._pairs.write([Batch("refunds", "a", 1, {("v1", 2, "shadow"): seen})])
     await scene.controller.look()
     document = told(scene)
     assert [(segment["name"], segment["verdict"]) for segment in document["segments"]] == [

@@ -357,11 +357,47 @@ def test_the_same_configuration_replans_nothing() -> None:
         assert replan(PLAN, state, NOW + 9) == Step(state)
 
 
-def test_a_changed_weight_is_followed_at_once_and_the_soak_kept() -> None:
+def test_a_changed_weight_is_followed_at_once_and_what_was_seen_at_the_former_no_longer_counts() -> None:
+    """Of an hour of which 59 minutes were at 5 percent, 60 are not at 8. And with a rate that moves for both arms, the
+    sums over two weights blame the arm that had more traffic in the worse hour (Simpson's paradox)."""
     plan = with_stages(STAGES[0], PlanStage("canary", 8_000, HOUR), *STAGES[2:])
-    step = replan(plan, replace(at_stage(1), soaked=60.0), NOW + 9)
+    before = replace(at_stage(1), soaked=60.0)
+    step = replan(plan, before, NOW + 9)
     assert moved(step) == ("replan", ("progressing", "canary", 5_000), ("progressing", "canary", 8_000))
-    assert (step.state.soaked, step.state.since) == (60.0, at_stage(1).since)
+    assert (step.state.soaked, step.state.since, step.state.epoch) == (0.0, NOW + 9, before.epoch + 1)
+    assert step.state.reason == "the configuration changed: what was seen so far no longer counts"
+
+
+@pytest.mark.parametrize("other", [replace(PLAN, shadow=50_000), replace(PLAN, measured="otherwise")])
+def test_what_is_measured_otherwise_begins_anew_in_every_phase_with_traffic(other: Plan) -> None:
+    plan = replace(PLAN, measured="so")
+    for state in (at_stage(1, plan), at_stage(3, plan), do(at_stage(1, plan), Verb.PAUSE, plan).state):
+        before = replace(state, soaked=60.0, warned=True)
+        after = replan(other, before, NOW + 9).state
+        assert place(after) == place(before)
+        assert (after.epoch, after.soaked, after.warned) == (before.epoch + 1, 0.0, False)
+        assert replan(other, after, NOW + 10) == Step(after)
+
+
+def test_a_plan_that_asks_otherwise_of_the_same_evidence_keeps_it() -> None:
+    for plan in (with_stages(*STAGES[:3]), replace(PLAN, gates=replace(PLAN.gates, min_samples=9))):
+        before = replace(at_stage(1), soaked=60.0)
+        after = replan(plan, before, NOW + 9).state
+        assert (after.epoch, after.soaked) == (before.epoch, 60.0)
+
+
+def test_a_degraded_rollout_is_measured_anew_when_it_is_tried_again() -> None:
+    down = rollback(replace(PLAN, measured="so"), at_stage(1, replace(PLAN, measured="so")), "", NOW).state
+    other = replace(PLAN, measured="otherwise")
+    assert replan(other, down, NOW) == Step(down)
+    again = do(down, Verb.RETRY, other).state
+    assert (again.measured, again.epoch) == ("otherwise", down.epoch + 1)
+
+
+def test_how_it_was_measured_is_not_known_of_a_state_from_before() -> None:
+    state = at_stage(1)
+    assert replan(replace(PLAN, measured="so"), state, NOW) == Step(state)
+    assert do(state, Verb.PROMOTE, replace(PLAN, measured="so")).state.measured == "so"
 
 
 def test_a_stage_is_found_by_its_name_where_others_came_before_it() -> None:

@@ -1,5 +1,9 @@
 """From the configuration's rollout section to the plan."""
 
+import os
+import subprocess
+import sys
+
 from proxy.config.rollout_schema import Rollout
 from proxy.rollout.plan import Split, plan
 
@@ -85,3 +89,49 @@ def test_a_fixed_split_has_no_stages_and_its_own_shadow() -> None:
     made = plan("refunds", rollout)
     assert made.split == Split(weight=5_000, shadow=20_000)
     assert (made.stages, made.last, made.shadow) == ((), 0, 20_000)
+
+
+def test_what_the_counts_of_evidence_mean_has_a_digest() -> None:
+    known = plan("r", rollout()).measured
+    for other in (
+        rollout(agent="b"),
+        rollout(key=[{"header": "x-user"}]),
+        rollout(salt="other"),
+        rollout(compare={"decision": "$.decision"}),
+        rollout(compare={"fields": {"ignore": ["$.id"]}}),
+        rollout(escalate={"header": "x-human"}),
+        rollout(fallback={"on": ["timeout"]}),
+        rollout(guard={"latency": {"slower_than": "5s"}}),
+        rollout(gates={"segments": {"by": "$.type"}}),
+        rollout(gates={"direction": {"yes": ["approve"]}}),
+    ):
+        assert plan("r", other).measured != known
+    for same in (
+        rollout(version="v8"),
+        rollout(key=["client_ip"]),
+        rollout(record={"max_pairs": 500}),
+        rollout(shadow={"timeout": "5s"}, fallback={"max_body": "2MiB"}),
+        rollout(gates={"min_samples": 5, "agreement": "50%"}, guard={"error_rate": {"margin": "1%"}}),
+        rollout(freeze=["Fri 16:00 - Mon 08:00"], holdback=1),
+    ):
+        assert plan("r", same).measured == known
+    latency = {"slower_than": "5s"}
+    asked = plan("r", rollout(guard={"latency": latency})).measured
+    assert plan("r", rollout(guard={"latency": {**latency, "margin": "2%"}})).measured == asked
+
+
+def test_the_digest_is_the_same_in_every_process() -> None:
+    """Sets have another order in each: replicas would take turns to begin anew."""
+    code = (
+        "from proxy.config.rollout_schema import Rollout\n"
+        "from proxy.rollout.plan import plan\n"
+        "said = {'agent': 'a', 'version': 'v', 'salt': 's', 'fallback': {'on': ['timeout', 'overload']}}\n"
+        "print(plan('r', Rollout.model_validate(said)).measured)"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(seen) == 1
