@@ -1,4 +1,5 @@
-"""Durations (`500ms`, `24h`), sizes (`1MiB`), shares (`0.2%`), percentages (`5`) and whole numbers, as pydantic types.
+"""Durations (`500ms`, `24h`), sizes (`1MiB`), shares (`0.2%`), percentages (`5`, `5%`) and whole numbers, as pydantic
+types.
 
 In Python they are float seconds, int bytes, float 0 to 1, int thousandths of a percent (the unit of buckets) and int;
 in a JSON dump they are written as an operator writes them. All of them can be read from text too, because a reference
@@ -90,10 +91,11 @@ def format_share(share: float) -> str:
 
 
 def parse_percent(value: Any) -> int:
-    """Thousandths of a percent of a plain number from 0 to 100 (`5`, `0.125`)."""
-    text = _text(value)
+    """Thousandths of a percent of a number from 0 to 100 (`5`, `0.125`), whose sign may be written too (`5%`): the unit
+    is the same."""
+    text = _text(value).removesuffix("%").removesuffix(" ")
     if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) is None:
-        raise UnfitError("is no percentage; write a plain number from 0 to 100, without a sign")
+        raise UnfitError("is no percentage; write a number from 0 to 100, such as 5 or 0.5")
     if _NUMBER.fullmatch(text) is None or Decimal(text) > 100:
         raise UnfitError("is not between 0 and 100 percent")
     thousandths = Decimal(text) * 1000
@@ -129,7 +131,9 @@ def _plain(number: Decimal) -> str:
 _DURATION_SCHEMA: Final = WithJsonSchema({"type": "string", "examples": ["500ms", "20s", "24h"]})
 _SIZE_SCHEMA: Final = WithJsonSchema({"type": "string", "examples": ["64KiB", "1MiB"]})
 _SHARE_SCHEMA: Final = WithJsonSchema({"type": "string", "examples": ["0.2%", "95%"]})
-_PERCENT_SCHEMA: Final = WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100})
+_PERCENT_SCHEMA: Final = WithJsonSchema(
+    {"type": ["number", "string"], "minimum": 0, "maximum": 100, "pattern": "^[0-9]+([.][0-9]+)? ?%?$"}
+)
 
 _WRITE_DURATION: Final = PlainSerializer(format_duration, when_used="json")
 _WRITE_SIZE: Final = PlainSerializer(format_size, when_used="json")

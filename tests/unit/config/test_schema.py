@@ -40,11 +40,12 @@ def test_defaults_are_written_as_an_operator_writes_them(section: str, name: str
     assert key(section, name)["default"] == default
 
 
-def test_units_are_text_and_percentages_numbers() -> None:
+def test_units_are_text_and_percentages_numbers_with_or_without_their_sign() -> None:
     assert key("Timeouts", "connect")["type"] == "string"
     assert key("Limits", "max_body")["type"] == "string"
     assert key("Stage", "weight") | {"title": "", "description": ""} == {
-        "type": "number", "minimum": 0, "maximum": 100, "title": "", "description": "",
+        "type": ["number", "string"], "minimum": 0, "maximum": 100, "pattern": "^[0-9]+([.][0-9]+)? ?%?$",
+        "title": "", "description": "",
     }  # fmt: skip
 
 

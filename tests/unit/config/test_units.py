@@ -107,7 +107,20 @@ def test_shares_come_back(share: float) -> None:
 
 @pytest.mark.parametrize(
     ("written", "thousandths"),
-    [(0, 0), (5, 5000), (100, 100_000), (0.125, 125), (0.001, 1), (5.0, 5000), ("5", 5000), ("0.125", 125), (1e-3, 1)],
+    [
+        (0, 0),
+        (5, 5000),
+        (100, 100_000),
+        (0.125, 125),
+        (0.001, 1),
+        (5.0, 5000),
+        ("5", 5000),
+        ("0.125", 125),
+        (1e-3, 1),
+        ("5%", 5000),
+        ("0.125 %", 125),
+        ("100%", 100_000),
+    ],
 )
 def test_percentages(written: Any, thousandths: int) -> None:
     assert parse_percent(written) == thousandths
@@ -122,11 +135,13 @@ def test_percentages(written: Any, thousandths: int) -> None:
         (1e300, "is not between 0 and 100 percent"),
         (0.0005, "is finer than the smallest step, 0.001 percent"),
         (1e-300, "is not between 0 and 100 percent"),
-        ("5%", "is no percentage; write a plain number"),
-        (float("nan"), "is no percentage; write a plain number"),
-        (float("inf"), "is no percentage; write a plain number"),
-        (True, "is no percentage; write a plain number"),
-        (None, "is no percentage; write a plain number"),
+        ("101%", "is not between 0 and 100 percent"),
+        ("5 percent", "is no percentage; write a number"),
+        ("%", "is no percentage; write a number"),
+        (float("nan"), "is no percentage; write a number"),
+        (float("inf"), "is no percentage; write a number"),
+        (True, "is no percentage; write a number"),
+        (None, "is no percentage; write a number"),
     ],
 )
 def test_what_is_no_percentage(written: Any, sentence: str) -> None:
