@@ -26,6 +26,11 @@ def following(plan: Plan, state: RolloutState) -> PlanStage | None:
 def waits_for(plan: Plan, state: RolloutState, gates: tuple[GateResult, ...]) -> str:
     """Such as `soak (12m to go), agreement (surely 93.10%, more than 95.00% must be sure)`. Empty where the rollout is
     at its end."""
+    if state.version != plan.version:
+        return (
+            f"version {plan.version} to begin; what is rolled out is {state.version}: all replicas need the same"
+            " configuration"
+        )
     match state.phase:
         case Phase.COMPLETED:
             return ""
@@ -59,14 +64,14 @@ def _lacks(gate: GateResult) -> str:
             return gate.reason
         case GateResult(name="sample_ratio"):
             return "the split is not the one asked for"
-        case GateResult(name="kappa", bound=float(bound), threshold=float(floor)):
+        case GateResult(name="kappa", bound=float(bound), threshold=float(floor)) if bound <= floor:
             return f"surely {bound:.3f}, more than {floor:.3f} must be sure"
-        case GateResult(name="segments", bound=float(bound), threshold=float(floor)):
+        case GateResult(name="segments", bound=float(bound), threshold=float(floor)) if bound <= floor:
             return f"the worst surely {bound:.2%}, more than {floor:.2%} must be sure"
-        case GateResult(bound=float(bound), threshold=float(asked)) if gate.name in _FLOORS:
+        case GateResult(bound=float(bound), threshold=float(asked)) if gate.name in _FLOORS and bound <= asked:
             return f"surely {bound:.2%}, more than {asked:.2%} must be sure"
-        case GateResult(bound=float(bound), threshold=float(asked)) if gate.name in _CEILINGS:
+        case GateResult(bound=float(bound), threshold=float(asked)) if gate.name in _CEILINGS and bound > asked:
             return f"surely at most {bound:.2%}, at most {asked:.2%} must be sure"
-        case GateResult(value=float(value), threshold=float(asked)) if gate.name in _CEILINGS:
+        case GateResult(value=float(value), threshold=float(asked), bound=None) if gate.name in _CEILINGS:
             return f"{value:.2%}, at most {asked:.2%} is allowed"
     return "too little was seen to tell" if gate.samples else "nothing was seen yet"

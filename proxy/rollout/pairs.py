@@ -68,9 +68,13 @@ def segments(asked: Segments, evidence: Evidence) -> GateResult:
         reason = f"all {len(judged)} surely agree in more than {floor:.2%}; the lowest: {_told(worst)}"
     else:
         worst = min(open_ones, key=_ratio)
-        named = "; ".join(_told(segment, asked) for segment in sorted(open_ones, key=_ratio)[:MAX_NAMED])
+        failed = verdict is Verdict.FAILED
+        named = "; ".join(
+            _told(segment, None if failed else asked, bound=not failed)
+            for segment in sorted(open_ones, key=_ratio)[:MAX_NAMED]
+        )
         more = f"; and {len(open_ones) - MAX_NAMED} more" if len(open_ones) > MAX_NAMED else ""
-        how = "surely agree in fewer" if verdict is Verdict.FAILED else "do not surely agree in more"
+        how = "surely agree in fewer" if failed else "do not surely agree in more"
         reason = f"{len(open_ones)} of {len(judged)} {how} than {floor:.2%}: {named}{more}"
     return GateResult("segments", verdict, _ratio(worst), worst.lower_bound, floor, samples, reason, asked.dry_run)
 
@@ -98,11 +102,12 @@ def _ratio(segment: Segment) -> float:
     return segment.ok / (segment.ok + segment.bad)
 
 
-def _told(segment: Segment, asked: Segments | None = None) -> str:
+def _told(segment: Segment, asked: Segments | None = None, *, bound: bool = True) -> str:
     pairs = segment.ok + segment.bad
     if asked is not None and pairs < asked.min_samples:
         return f"{segment.name} has {pairs} of {asked.min_samples} pairs"
-    return f"{segment.name} {_ratio(segment):.2%} of {pairs} pairs, surely {segment.lower_bound:.2%}"
+    surely = f", surely {segment.lower_bound:.2%}" if bound else ""
+    return f"{segment.name} {_ratio(segment):.2%} of {pairs} pairs{surely}"
 
 
 def direction(asked: Direction, evidence: Evidence, min_samples: int) -> GateResult:
@@ -124,7 +129,7 @@ def direction(asked: Direction, evidence: Evidence, min_samples: int) -> GateRes
         verdict, reason = Verdict.INCONCLUSIVE, f"{seen}: it leans, but that may be chance"
     else:
         verdict, reason = Verdict.PASSED, f"{seen}: no sign that they lean the worse way"
-    return GateResult("direction", verdict, value, None, 0.5, mistakes, reason, asked.dry_run)
+    return GateResult("direction", verdict, value, None, 0.5, samples, reason, asked.dry_run)
 
 
 def kappa(floor: Floor, evidence: Evidence, min_samples: int) -> GateResult:
@@ -133,15 +138,19 @@ def kappa(floor: Floor, evidence: Evidence, min_samples: int) -> GateResult:
     samples = sum(evidence.decisions.values())
     value, lower, _ = chance.kappa(evidence.decisions, ALPHA)
     if value is None:
-        reason = f"no two different decisions in {samples} pairs, so chance alone would agree as well"
+        if samples:
+            reason = f"no two different decisions in {samples} pairs, so chance alone would agree as well"
+        else:
+            reason = f"no comparable pairs yet; more than {floor.min:.3f} must be sure"
         return GateResult("kappa", Verdict.INCONCLUSIVE, None, None, floor.min, samples, reason, floor.dry_run)
-    seen = f"kappa {value:.3f} of {samples} pairs, surely {lower:.3f}"
+    agreed = f"kappa {value:.3f} of {samples} pairs"
+    seen = f"{agreed}, surely {lower:.3f}"
     if samples < min_samples:
         verdict, reason = Verdict.INCONCLUSIVE, f"{seen}; {min_samples - samples} pairs to go"
     elif lower > floor.min:
         verdict, reason = Verdict.PASSED, f"{seen}, above {floor.min:.3f}"
     elif chance.kappa(evidence.decisions, FALSE_FAILURE).upper < floor.min:
-        verdict, reason = Verdict.FAILED, f"{seen}: surely below {floor.min:.3f}"
+        verdict, reason = Verdict.FAILED, f"{agreed}, surely below {floor.min:.3f}"
     else:
         verdict, reason = Verdict.INCONCLUSIVE, f"{seen}; more than {floor.min:.3f} must be sure"
     return GateResult("kappa", verdict, value, lower, floor.min, samples, reason, floor.dry_run)

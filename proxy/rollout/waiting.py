@@ -41,9 +41,9 @@ def min_samples(plan: Plan, state: RolloutState, evidence: Evidence) -> GateResu
         samples, what = evidence.matched + evidence.mismatched, "comparable pairs"
     else:
         samples, what = evidence.agent.requests, "agent requests"
-    reason = f"{samples} of {least} {what}"
+    reason = f"{samples} {what}, {least} are asked for"
     if samples < least:
-        reason += f", {least - samples} to go"
+        reason = f"{samples} of {least} {what}, {least - samples} to go"
         if state.weight == 0 and plan.shadow == 0:
             reason += "; none can come: shadow.percent is 0"
         elif state.weight == 0 and evidence.incomparable > samples:

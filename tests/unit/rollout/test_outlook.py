@@ -47,6 +47,13 @@ def test_a_fixed_split_waits_for_its_operator() -> None:
     assert waits_for(FIXED, CANARY, ()) == "an operator (split.weight in the configuration)"
 
 
+def test_of_another_version_it_is_said_that_this_one_is_not_what_is_rolled_out() -> None:
+    other = replace(PLAN, version="v2")
+    assert waits_for(other, CANARY, ()) == (
+        f"version v2 to begin; what is rolled out is {CANARY.version}: all replicas need the same configuration"
+    )
+
+
 def test_of_a_stage_that_has_just_begun_nothing_is_known() -> None:
     assert waits_for(PLAN, CANARY, ()) == "the first look at its gates"
 
@@ -77,6 +84,9 @@ def test_gates_that_are_missing_say_how_much() -> None:
         (gate("error_rate", value=0.02), "too little was seen to tell"),
         (gate("latency", samples=0), "nothing was seen yet"),
         (gate("direction", value=0.5, threshold=0.5), "too little was seen to tell"),
+        (gate("kappa", bound=0.7, threshold=0.6), "too little was seen to tell"),
+        (gate("segments", bound=0.95, threshold=0.9), "too little was seen to tell"),
+        (gate("fallback_rate", bound=0.05, threshold=0.1), "too little was seen to tell"),
         (gate("sample_ratio", value=0.5, threshold=0.05), "the split is not the one asked for"),
         (gate("approval"), "an operator must promote"),
         (gate("freeze"), "so it is"),

@@ -136,7 +136,7 @@ def test_direction(evidence: Evidence, worse: str, verdict: Verdict) -> None:
 
 def test_direction_tells_who_said_yes_alone() -> None:
     result = direction(asked(), mistakes(30, 2), 500)
-    assert (result.value, result.threshold, result.samples) == (0.9375, 0.5, 32)
+    assert (result.value, result.threshold, result.samples) == (0.9375, 0.5, 1_032)
     assert result.reason == (
         "of 32 mistakes in 1032 pairs the agent alone said yes in 30, legacy alone in 2: surely more often yes"
     )
@@ -163,6 +163,19 @@ def decided(both_yes: int, both_no: int, apart: int) -> Evidence:
 )
 def test_kappa(evidence: Evidence, verdict: Verdict) -> None:
     assert kappa(Floor.model_validate({"min": "70%"}), evidence, 500).verdict is verdict
+
+
+def test_a_kappa_that_failed_names_no_bound_that_could_be_read_as_a_success() -> None:
+    said = kappa(Floor.model_validate({"min": "70%"}), decided(300, 300, 250), 500).reason
+    assert said == "kappa 0.091 of 1100 pairs, surely below 0.700"
+
+
+def test_kappa_says_why_there_is_none() -> None:
+    floor = Floor.model_validate({"min": "70%"})
+    assert kappa(floor, Evidence(), 500).reason == "no comparable pairs yet; more than 0.700 must be sure"
+    assert kappa(floor, decided(1_000, 0, 0), 500).reason == (
+        "no two different decisions in 1000 pairs, so chance alone would agree as well"
+    )
 
 
 def test_kappa_shows_its_bound() -> None:

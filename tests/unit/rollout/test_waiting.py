@@ -29,7 +29,8 @@ def test_a_shadow_stage_counts_comparable_pairs() -> None:
 def test_a_serving_stage_counts_the_agents_requests() -> None:
     result = min_samples(PLAN, at_stage(1), Evidence(agent=ArmCount(499), matched=0))
     assert (result.verdict, result.reason) == (Verdict.INCONCLUSIVE, "499 of 500 agent requests, 1 to go")
-    assert min_samples(PLAN, at_stage(1), Evidence(agent=ArmCount(500))).verdict is Verdict.PASSED
+    enough = min_samples(PLAN, at_stage(1), Evidence(agent=ArmCount(1_500)))
+    assert (enough.verdict, enough.reason) == (Verdict.PASSED, "1500 agent requests, 500 are asked for")
 
 
 def test_a_shadow_stage_without_copies_says_why_nothing_comes() -> None:
