@@ -16,18 +16,20 @@ _NUMBERS: Final = frozenset({"kappa"})
 Check = dict[str, Any]
 
 
-def gates_view(gates: Iterable[Check]) -> list[RenderableType]:
-    """`bound` is what the value surely is, `asked` what it is held against."""
-    return _numbered(("gate", "verdict", "value", "bound", "asked", "samples"), gates, "dry run: ")
+def gates_view(gates: Iterable[Check], *, brief: bool = False) -> list[RenderableType]:
+    """`bound` is what the value surely is, `asked` what it is held against. In brief, passed ones have no sentence."""
+    silent = {"passed"} if brief else set()
+    return _numbered(("gate", "verdict", "value", "bound", "asked", "samples"), gates, "dry run: ", silent)
 
 
-def guard_view(rules: Iterable[Check]) -> list[RenderableType]:
+def guard_view(rules: Iterable[Check], *, brief: bool = False) -> list[RenderableType]:
     """`nearness` is how much of the evidence is there that a rollback needs. A rule that could roll nothing back,
-    because the agent serves nobody, only reports."""
-    return _numbered(("guard", "verdict", "value", "nearness", "allowed", "samples"), rules, "report only: ")
+    because the agent serves nobody, only reports. In brief, only what failed has a sentence."""
+    silent = {"passed", "inconclusive"} if brief else set()
+    return _numbered(("guard", "verdict", "value", "nearness", "allowed", "samples"), rules, "report only: ", silent)
 
 
-def _numbered(heads: tuple[str, ...], checks: Iterable[Check], mark: str) -> list[RenderableType]:
+def _numbered(heads: tuple[str, ...], checks: Iterable[Check], mark: str, silent: set[str]) -> list[RenderableType]:
     shown = list(checks)
     rows = [heads, *map(_row, shown)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -35,8 +37,10 @@ def _numbered(heads: tuple[str, ...], checks: Iterable[Check], mark: str) -> lis
     for row, check in zip(rows[1:], shown, strict=True):
         line = Text(_line(row, widths))
         line.stylize(verdict(row[1]).style, widths[0] + 2, widths[0] + 2 + len(row[1]))
-        said = Text(mark if check["dry_run"] else "", "yellow") + Text(check["reason"])
-        parts += [line, Padding(said, (0, 0, 0, 4), expand=False)]
+        parts.append(line)
+        if check["verdict"] not in silent:
+            said = Text(mark if check["dry_run"] else "", "yellow") + Text(check["reason"])
+            parts.append(Padding(said, (0, 0, 0, 4), expand=False))
     return parts if shown else []
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import click
@@ -73,15 +72,19 @@ def _place(place: dict[str, Any]) -> Text:
 
 
 def evidence_view(stages: Iterable[dict[str, Any]]) -> RenderableType:
-    """A table for each fresh start of each version; below a stage, its segments."""
+    """A table for each fresh start of each version; below a stage, its segments. Requests of a version that had not
+    begun, as a replica counts them whose configuration is another one, are at no stage."""
+    starts: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for stage in stages:
+        starts.setdefault((stage["version"], stage["epoch"]), []).append(stage)
     parts: list[RenderableType] = []
-    for (version, epoch), group in groupby(stages, key=lambda stage: (stage["version"], stage["epoch"])):
+    for (version, epoch), group in starts.items():
         table = grid("stage", "legacy", "agent", "no key", "pairs", "agree", "surely")
         for stage in group:
             totals, agreement = stage["totals"], stage["agreement"]
             keyless = stage["key_coverage"]["ratio"]
             table.add_row(
-                Text(stage["stage"]),
+                Text(stage["stage"] or "not begun"),
                 _failed(totals["legacy"]),
                 _failed(totals["agent"]),
                 share(None if keyless is None else 1 - keyless),

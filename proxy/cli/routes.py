@@ -36,8 +36,9 @@ def routes_table(routes: Iterable[dict[str, Any]], now: datetime) -> RenderableT
     return Group(table, *reasons)
 
 
-def route_view(route: dict[str, Any], now: datetime) -> RenderableType:
-    """One route: where it stands, what it waits for, on what evidence, and each gate and guard with its numbers."""
+def route_view(route: dict[str, Any], now: datetime, *, brief: bool = False) -> RenderableType:
+    """One route: where it stands, what it waits for, on what evidence, and each gate and guard with its numbers. In
+    brief, without the sentences of what holds nothing up: for a picture that must fit on the screen."""
     lines = card()
     if route["phase"] is None:
         lines.add_row(Text(route["name"], "bold"), Text(f"all to {route['legacy']}; no rollout"))
@@ -47,13 +48,20 @@ def route_view(route: dict[str, Any], now: datetime) -> RenderableType:
     for name, said in chain(_course(route), _traffic(route)):
         if said:
             lines.add_row(name, Text(said))
-    return Group(lines, *gates_view(route["gates"]), *segments_view(route["segments"]), *guard_view(route["guard"]))
+    return Group(
+        lines,
+        *gates_view(route["gates"], brief=brief),
+        *segments_view(route["segments"]),
+        *guard_view(route["guard"], brief=brief),
+    )
 
 
 def _course(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
     following, replica = route["next"], route["replica"]
-    by = f" (by {route['actor']})" if route["actor"] else ""
-    yield "because", route["reason"] + by if route["reason"] else by.strip(" ()")
+    if route["reason"]:
+        yield "because", route["reason"] + (f" (by {route['actor']})" if route["actor"] else "")
+    elif route["actor"]:
+        yield "because", f"{route['actor']} gave no reason"
     yield "waits for", route["waits_for"]
     if following is not None:
         soak = f", to be held for {span(following['soak'])}" if following["soak"] else ""

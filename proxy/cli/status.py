@@ -72,9 +72,9 @@ def _print_table(routes: Routes, route: str | None) -> None:
     show(_table(routes, route))
 
 
-def _table(routes: Routes, route: str | None) -> Any:
+def _table(routes: Routes, route: str | None, *, brief: bool = False) -> Any:
     now = datetime.now(UTC)
-    return routes_table(routes, now) if route is None else route_view(routes[0], now)
+    return routes_table(routes, now) if route is None else route_view(routes[0], now, brief=brief)
 
 
 def _watch(client: AdminClient, route: str | None, as_json: bool, interval: float) -> None:
@@ -90,7 +90,7 @@ def _watch(client: AdminClient, route: str | None, as_json: bool, interval: floa
         else:
             with Live(console=screen, auto_refresh=False) as live:
                 for routes in _polled(client, route, interval):
-                    live.update(_table(routes, route), refresh=True)
+                    live.update(_table(routes, route, brief=True), refresh=True)
 
 
 def _print_json_line(routes: Routes, route: str | None) -> None:

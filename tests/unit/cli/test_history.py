@@ -48,8 +48,9 @@ def test_a_long_reason_stays_within_the_width() -> None:
 def test_evidence_by_version_and_start() -> None:
     stages = [
         stage_document("2026-11-22", 2, "canary", SEEN),
-        stage_document("2026-11-22", 2, "shadow", Evidence(matched=20)),
         stage_document("2026-10-01", 1, "shadow", Evidence()),
+        stage_document("2026-11-22", 2, "shadow", Evidence(matched=20)),
+        stage_document("2026-10-01", 1, "", Evidence()),
     ]
     assert shown(evidence_view(stages)) == [
         ["version 2026-11-22, start 2"],
@@ -57,10 +58,11 @@ def test_evidence_by_version_and_start() -> None:
         ["canary", "950 / 0.1%", "50 / 4.0%", "2.0%", "40", "90.0%", f"{stages[0]['agreement']['lower_bound']:.1%}"],
         ["broken", "9", "66.7%", f"{stages[0]['segments'][0]['lower_bound']:.1%}"],
         ["late", "31", "96.8%", f"{stages[0]['segments'][1]['lower_bound']:.1%}"],
-        ["shadow", "0 / -", "0 / -", "-", "20", "100.0%", f"{stages[1]['agreement']['lower_bound']:.1%}"],
+        ["shadow", "0 / -", "0 / -", "-", "20", "100.0%", f"{stages[2]['agreement']['lower_bound']:.1%}"],
         [],
         ["version 2026-10-01, start 1"],
         ["stage", "legacy", "agent", "no key", "pairs", "agree", "surely"],
         ["shadow", "0 / -", "0 / -", "-", "0", "-", "-"],
+        ["not begun", "0 / -", "0 / -", "-", "0", "-", "-"],
         [],
     ]

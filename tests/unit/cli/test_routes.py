@@ -100,6 +100,10 @@ def test_what_is_not_known_is_left_out() -> None:
     assert names == ["refunds", "replicas", "traffic", "legacy", "agent", "agreement"]
 
 
+def test_an_operator_who_gave_no_reason() -> None:
+    assert row("because", reason="", actor="ann") == "ann gave no reason"
+
+
 @pytest.mark.parametrize(
     ("leads", "alive", "said"),
     [
@@ -115,6 +119,15 @@ def test_who_decides(leads: bool | None, alive: int, said: str) -> None:
 
 def test_the_last_stage_is_not_held() -> None:
     assert row("next", next={"stage": "full", "weight": 99.0, "soak": 0.0}) == "full at 99 %"
+
+
+def test_in_brief_only_what_is_not_yet_passed_has_its_sentence() -> None:
+    said = lines(route_view(ROUTE, NOW, brief=True))
+    assert "    40 of 500 samples" in said
+    assert not any("held 1h 30m of 1h" in line for line in said)
+    assert said[-1].startswith("error_rate  inconclusive")
+    failed = {**ROUTE, "guard": [check("latency", "failed", "far too slow")]}
+    assert lines(route_view(failed, NOW, brief=True))[-1] == "    far too slow"
 
 
 @pytest.mark.parametrize(("kind", "mark"), [("gates", "dry run: "), ("guard", "report only: ")])
