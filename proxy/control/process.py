@@ -95,9 +95,7 @@ class Ending:
 class Control:
     """The parts of the control process, wired."""
 
-    def __init__(
-        self, start: Start, redis: Client, file: Path, link: Path, data_dir: Path, ending: Ending
-    ) -> None:
+    def __init__(self, start: Start, redis: Client, file: Path, link: Path, data_dir: Path, ending: Ending) -> None:
         self.metrics = Metrics()
         self.states, self.pairs = StateStore(redis), PairStore(redis, self.metrics.count_dropped)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
