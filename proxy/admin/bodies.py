@@ -83,7 +83,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(data or b"{}")
     except ValidationError as error:
-        raise _refusal(error, "invalid_body") from error
+        raise _refusal(error, "invalid_body", model) from error
 
 
 def read_query(query: Mapping[str, str], model: type[Model]) -> Model:
@@ -91,11 +91,14 @@ def read_query(query: Mapping[str, str], model: type[Model]) -> Model:
     try:
         return model.model_validate(dict(query))
     except ValidationError as error:
-        raise _refusal(error, "invalid_query") from error
+        raise _refusal(error, "invalid_query", model) from error
 
 
-def _refusal(error: ValidationError, word: str) -> ApiError:
+def _refusal(error: ValidationError, word: str, model: type[BaseModel]) -> ApiError:
     """The first of what is wrong, with its path; the input itself is not repeated."""
     first: Any = error.errors(include_url=False, include_input=False)[0]
     path = ".".join(str(part) for part in first["loc"])
-    return ApiError(422, word, f"{path}: {first['msg']}" if path else first["msg"], path=path)
+    said = first["msg"]
+    if first["type"] == "extra_forbidden":
+        said = f"is not known here; known are {', '.join(sorted(model.model_fields))}"
+    return ApiError(422, word, f"{path}: {said}" if path else said, path=path)

@@ -33,3 +33,8 @@ def test_a_wrong_query_is_refused_with_its_path(model: type[BaseModel], query: d
     with pytest.raises(ApiError, match=f"^{path}: ") as refused:
         read_query(query, model)
     assert (refused.value.status, refused.value.extra["path"]) == (422, path)
+
+
+def test_what_is_not_known_is_told_what_is() -> None:
+    with pytest.raises(ApiError, match=r"^verdcit: is not known here; known are before, limit, verdict$"):
+        read_query({"verdcit": "matched"}, PairsQuery)
