@@ -2,7 +2,7 @@
 
 from random import Random
 
-from benchmarks.simulate.flights import Flights
+from benchmarks.simulate.flights import Ended, Flights
 from benchmarks.simulate.peers import Rule
 from benchmarks.simulate.traffic import SLOT, Series
 from proxy.analysis.block import Block
@@ -20,9 +20,6 @@ MARGIN = 0.002
 
 ROLLOUT = Rollout.model_validate({"agent": "agent", "version": "1", "salt": "simulated"})
 STATE = RolloutState("simulated", "1", Phase.PROGRESSING, 1, "canary", 5_000, 0, 1, 1, 0.0)
-
-_NO_FALLBACK = Ends()
-"""What legacy takes over is not simulated."""
 
 
 def two_arms(series: Series, margin: float = MARGIN) -> float | None:
@@ -53,25 +50,58 @@ def guarded(flights: Flights) -> float | None:
 
 def tripped(flights: Flights, rng: Random) -> float | None:
     """When the breaker of a worker that serves all trips, and legacy does not fail as well as far as it can tell."""
-    breaker, legacy = Breaker(), Tally("simulated", Arm.LEGACY, Mode.LEGACY, None)
-    before = legacy.ends()
+    worker = _Worker()
     for slot in range(flights.slots):
         for _ in range(flights.legacy[slot]):
-            legacy.begin()
-        events = [ended for ended in flights.ended.get(slot, ()) for _ in range(ended.requests)]
+            worker.drawn.begin()
+        events = [(ended, worker.drawn) for ended in flights.ended.get(slot, ()) for _ in range(ended.requests)]
+        events += [(ended, worker.taken) for ended in flights.taken.get(slot, ()) if ended.arrived < slot]
+        at_once = [(ended, worker.taken) for ended in flights.taken.get(slot, ()) if ended.arrived == slot]
         rng.shuffle(events)
-        for ended in events:
+        for ended, tally in events:
             if ended.arm is Arm.LEGACY:
-                legacy.open -= 1
-                legacy.outcome(ended.arrived, failed=ended.bad, slow=False)
-            elif breaker.record(ended.bad) is not None:
-                if not legacy_fails_too((before, _NO_FALLBACK), (legacy.ends(), _NO_FALLBACK), breaker.share):
-                    return (slot + 1) * SLOT
-                breaker.forgive()
-            elif ended.bad and breaker.bad == 1:
-                before = legacy.ends()
-        legacy.tell({}, slot + 1)
+                worker.legacy_did(tally, ended)
+                continue
+            if worker.agent_did(ended.bad):
+                return (slot + 1) * SLOT
+            if ended.bad and at_once:
+                worker.legacy_did(worker.taken, at_once.pop()[0])
+        worker.tell(slot + 1)
     return None
+
+
+class _Worker:
+    """What a worker keeps of one rollout for its breaker, asked as `gateway.shared` asks it."""
+
+    def __init__(self) -> None:
+        self.breaker = Breaker()
+        self.drawn = Tally("simulated", Arm.LEGACY, Mode.LEGACY, None)
+        self.taken = Tally("simulated", Arm.LEGACY, Mode.FALLBACK, None)
+        self._before = self._legacys()
+
+    def agent_did(self, failed: bool) -> bool:
+        """Whether traffic swaps. What failed is taken over."""
+        reason = self.breaker.record(failed)
+        if failed and reason is None and self.breaker.bad == 1:
+            self._before = self._legacys()
+        if reason is not None and not legacy_fails_too(self._before, self._legacys(), self.breaker.share):
+            return True
+        if reason is not None:
+            self.breaker.forgive()
+        if failed:
+            self.taken.begin()
+        return False
+
+    def legacy_did(self, tally: Tally, ended: Ended) -> None:
+        tally.open -= 1
+        tally.outcome(ended.arrived, failed=ended.bad, slow=False)
+
+    def tell(self, slot: int) -> None:
+        for tally in (self.drawn, self.taken):
+            tally.tell({}, slot)
+
+    def _legacys(self) -> tuple[Ends, Ends]:
+        return self.drawn.ends(), self.taken.ends()
 
 
 OURS: dict[str, Rule] = {"Crossfade": two_arms}

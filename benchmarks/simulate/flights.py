@@ -44,12 +44,14 @@ class Ended(NamedTuple):
 
 @dataclass(slots=True)
 class Flights:
-    """By slot: how many of each arm arrive, and which end."""
+    """By slot: how many of each arm arrive, and which end. `taken`: which end of those that the agent failed and legacy
+    took over, as it then does with its own; they are nobody's arrivals."""
 
     slots: int = 0
     agent: list[int] = field(default_factory=list)
     legacy: list[int] = field(default_factory=list)
     ended: dict[int, list[Ended]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[int, list[Ended]] = field(default_factory=lambda: defaultdict(list))
 
     def rows(self, slot: int) -> tuple[Arrived, ...]:
         """What becomes known in a slot, as workers report it."""
@@ -94,7 +96,18 @@ def fly(rng: Random, phases: Sequence[Phase]) -> Flights:
                     if requests:
                         arrivals[slot] += requests
                         flights.ended[slot + fate.slots].append(Ended(arm, slot, requests, fate.bad))
+    _take_over(rng, flights, [phase for phase in phases for _ in range(round(phase.seconds / SLOT))])
     return flights
+
+
+def _take_over(rng: Random, flights: Flights, phases: Sequence[Phase]) -> None:
+    """`phases`: of each slot."""
+    for slot, phase in enumerate(phases):
+        failed = sum(ended.requests for ended in flights.ended.get(slot, ()) if ended.arm is Arm.AGENT and ended.bad)
+        shares = [fate.share for fate in phase.legacy_fates]
+        if failed and shares:
+            for fate in rng.choices(phase.legacy_fates, shares, k=failed):
+                flights.taken[slot + fate.slots].append(Ended(Arm.LEGACY, slot, 1, fate.bad))
 
 
 def failing(share: float, *, well: int, badly: int) -> tuple[Fate, ...]:

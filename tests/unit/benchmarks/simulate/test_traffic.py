@@ -35,3 +35,10 @@ def test_a_request_arrives_in_one_slot_and_ends_in_another() -> None:
     assert flights.rows(1) == (Arrived(1),)
     assert flights.rows(3) == (Arrived(3), Arrived(0, agent_ended=arrived, agent_failed=arrived))
     assert flights.by_end().agent_bad == [0, 0, 0, arrived, 0, 0]
+
+
+def test_what_the_agent_fails_legacy_takes_over_as_it_then_does_with_its_own() -> None:
+    phase = Phase(SLOT, 50, 0, failing(1.0, well=0, badly=1), failing(0.0, well=0, badly=0))
+    flights = fly(Random(2), [phase, Phase(1.0, 0, 0, (), failing(1.0, well=0, badly=2))])
+    taken = [(slot, ended.arrived, ended.bad) for slot, all_ended in flights.taken.items() for ended in all_ended]
+    assert taken == [(3, 1, True)] * flights.agent[0]
