@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 ERROR_RATE: Final = "error_rate"
 LATENCY: Final = "latency"
 
-WAIT: Final = 62.0
+WAIT: Final = 67.0
 """Seconds after which what is open can no longer end by a timeout, with the timeouts that upstreams have by default."""
 
 MAX_SLOTS: Final = 4_096
@@ -109,8 +109,7 @@ class Guard:
     """The tests of one epoch. A later epoch gets a new one, since it knows nothing of earlier faults."""
 
     def __init__(self, rollout: Rollout, state: RolloutState, *, wait: float = WAIT) -> None:
-        """`wait`: seconds after which a request that is open can no longer end by a timeout: the longer of both
-        upstreams' connect and response timeouts together, and a little."""
+        """`wait`: seconds after which a request that is open can no longer end by a timeout, at either upstream."""
         self.key: Key = (state.route, state.version, state.epoch)
         self.reference = REFERENCES[0]
         """The error rate that is normal here, for the workers' breakers: legacy's recent one, one of `REFERENCES`."""

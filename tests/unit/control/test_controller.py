@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from proxy.control import configuration
 from proxy.control.configuration import Loaded
-from proxy.control.controller import Controller
+from proxy.control.controller import Controller, _longest
 from proxy.control.reload import Reloader
 from proxy.control.sharing import Sharing
 from proxy.model.errors import ConflictError, StoreFormatError, StoreUnavailableError
@@ -403,3 +403,12 @@ async def at_canary(store: Store, folder: Path) -> Scene:
     await scene.controller.courses["refunds"].command(Verb.PROMOTE, actor="ana", reason="", full=False)
     assert scene.rollout().weight == 5_000
     return scene
+
+
+def test_a_request_may_wait_for_its_turn_and_be_tried_again_before_its_timeouts_end_it() -> None:
+    """Else an outage by timeouts, which legacy shows last, is the agent's fault meanwhile."""
+    assert _longest(loaded(), "refunds") == 5 + 1 + 60 + 1
+    slow = CONFIG.replace(
+        ':9001"}', ':9001", queue_timeout: 20s, retry: {attempts: 2, backoff: 1s}, timeouts: {connect: 2s}}'
+    )
+    assert _longest(loaded(slow), "refunds") == 3 * (20 + 2) + 1 + 2 + 60 + 1

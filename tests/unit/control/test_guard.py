@@ -440,6 +440,15 @@ def test_changed_limits_keep_what_is_known_of_legacy_and_nothing_else() -> None:
     assert scene.result("error_rate").reason.endswith("(fast rule)")
 
 
+@pytest.mark.parametrize("wait", [62.0, 82.0])
+def test_an_outage_that_legacy_shows_after_the_wait_is_the_agents_so_the_wait_must_be_long_enough(wait: float) -> None:
+    scene = Scene(wait=wait)
+    scene.run(60)
+    scene.agent_rate = scene.legacy_rate = 0.2
+    scene.legacy_failed_after = 400  # 80 s: 20 in the queue, 60 for the answer
+    assert (scene.run(130) is None) is (wait > 80)
+
+
 def test_of_an_earlier_epoch_only_what_is_known_of_legacy_is_taken_over() -> None:
     scene = Scene()
     scene.run(60)
