@@ -14,12 +14,16 @@ from proxy.analysis import dumped
 from proxy.analysis.block import NOTHING, Block
 from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, TwoKeys, alternatives
 from proxy.analysis.edetector import EDetector
+from proxy.model.measures import USER_BAD_PER_MINUTE
 
 ALPHA: Final = 0.001
 """Chance of a false alarm per day."""
 
 BLAME: Final = 0.0001
 """Chance that a fault of both arms is attributed to the agent."""
+
+MIN_BAD: Final = USER_BAD_PER_MINUTE + 1
+"""Bad outcomes of the agent below which nothing fires: one user alone, in a minute, must not take it from all others."""
 
 TICK: Final = 0.2
 
@@ -93,7 +97,7 @@ class TwoArms:
         before = self._closed
         self._closed, self._waiting = before.plus(block), NOTHING
         slow, fast = self._slow.close(block), self._fast.close(block, before)
-        if self._fired is None and (slow or fast >= 0):
+        if self._fired is None and self._closed.agent_bad >= MIN_BAD and (slow or fast >= 0):
             stretch = self._closed.since(self._fast.cusum.since[fast]) if fast >= 0 else self._closed
             self._fired = _finding(stretch, fired=True, rule="fast" if fast >= 0 else "slow", score=1.0)
 
@@ -201,7 +205,7 @@ class OneArm:
         least = self._cusum.threshold
         for index, th in enumerate(alternatives(self.reference)):
             now = self._cusum.add(index, th, self.reference, block, before)
-            if now >= least and self._fired is None:
+            if now >= least and self._fired is None and self._closed.agent_bad >= MIN_BAD:
                 stretch = self._closed.since(self._cusum.since[index])
                 self._fired = self._say(stretch, fired=True, score=1.0)
 

@@ -147,10 +147,18 @@ class Soak:
             async with asyncio.timeout(REST):
                 while faults:
                     await asyncio.sleep(0.2)
-                    totals = (await self.crossfade.route())["totals"]
-                    faults = books.faults(await self._values(), totals)
+                    faults = books.faults(await self._values(), await self._totals())
         assert not faults, "\n".join(faults)
         assert list(books.faults_of_pairs(await self._values(), await self._pairs())) == []
+
+    async def _totals(self) -> dict[str, dict[str, int]]:
+        """Each arm's requests, of all the weights that there were: each has evidence of its own."""
+        where = f"{self.crossfade.admin}/api/v1/routes/refunds/evidence?limit=500"
+        async with self.crossfade.session.get(where) as response:
+            evidence = (await response.json())["evidence"]
+        return {
+            arm: {"requests": sum(each["totals"][arm]["requests"] for each in evidence)} for arm in ("legacy", "agent")
+        }
 
     async def _values(self) -> Values:
         async with self.crossfade.session.get(self.crossfade.admin + "/metrics") as response:

@@ -166,15 +166,19 @@ class Books:
                 yield f"{name} began {heads} answers, {shown} were measured"
 
     def _evidence(self, values: Values, totals: dict[str, Any]) -> Iterator[str]:
-        """All that an arm did, but not what there was no room for."""
+        """All that an arm did, but not what there was no room for, what legacy did as a fallback, nor what one user had
+        too often."""
+        taken_over = values.total("requests_total", route="refunds", mode="fallback")
         no_room: Counter[str] = values.by("requests_total", "arm", route="refunds", code="503")
+        no_room["legacy"] -= values.total("requests_total", route="refunds", mode="fallback", code="503")
         for each in self._begun("refunds"):
             answer = each.answer
-            if answer is not None and answer.status == 503 and answer["x-number"] is not None:
+            if answer is not None and answer.status == 503 and answer["x-number"] is not None and answer["x-mode"] != "fallback":
                 no_room[answer["x-crossfade-arm"] or ""] -= 1
         no_room["agent"] += values.total("fallbacks_total", reason="overload")
         no_room["agent"] -= values.total("requests_total", mode="shadow", code="503")
-        did = values.by("requests_total", "arm", route="refunds")
+        did = values.by("requests_total", "arm", route="refunds") - values.by("outcomes_capped_total", "arm")
+        did["legacy"] -= taken_over
         did["agent"] += values.total("fallbacks_total") - values.total("requests_total", mode="shadow")
         did["agent"] += sum(values.total("shadow_total", fate=fate) for fate in ("mirrored", "timed_out", "failed"))
         for arm in ("legacy", "agent"):

@@ -13,6 +13,7 @@ import pytest
 from proxy.analysis.block import Block
 from proxy.analysis.cusum import COUNT, Cusum
 from proxy.analysis.sequential import Finding, OneArm, TwoArms
+from proxy.model.measures import USER_BAD_PER_MINUTE
 
 TICK = 0.2
 
@@ -193,6 +194,15 @@ def test_three_failures_after_a_quiet_night_are_not_enough() -> None:
         test.step(TICK, 10, 0, 90, 0)
     assert not test.step(8 * 3600.0, 3, 3, 60, 0).fired
     assert test.step(60.0, 3, 3, 60, 0).fired
+
+
+def test_a_new_canary_is_not_judged_by_what_one_user_alone_can_do_to_it() -> None:
+    """As many bad outcomes as count of one user in a minute, when the agent has hardly served anyone else."""
+    test = TwoArms(margin=0.002)
+    assert not test.step(60.0, 5, USER_BAD_PER_MINUTE, 300, 0).fired
+    assert test.step(TICK, 1, 1, 9, 0).fired
+    alone = OneArm(0.01)
+    assert not alone.step(60.0, USER_BAD_PER_MINUTE, USER_BAD_PER_MINUTE).fired
 
 
 # What is not final yet
