@@ -114,13 +114,17 @@ def direction(asked: Direction, evidence: Evidence, min_samples: int) -> GateRes
     """Failed where mistakes surely lean to the worse side (McNemar's question, as an e-value). That they are balanced
     can never be proved, so it passes where `min_samples` pairs show no sign that they lean: the e-value is below 20. In
     between it is inconclusive. How many mistakes there are at all is the agreement's question.
+
+    Only pairs count of which both decisions are known: where they are masked, or no single values, nobody said yes.
     """
     yes, no = evidence.agent_yes, evidence.agent_no
-    samples, mistakes = evidence.matched + evidence.mismatched, yes + no
+    samples, mistakes = sum(evidence.decisions.values()), yes + no
     value = yes / mistakes if mistakes else None
     side = "agent_yes" if yes > no else "agent_no"
     proof = leaning.log_evidence(yes, no) if yes != no and asked.worse in (side, "either") else 0.0
     seen = f"of {mistakes} mistakes in {samples} pairs the agent alone said yes in {yes}, legacy alone in {no}"
+    if (unknown := evidence.matched + evidence.mismatched - samples) > 0:
+        seen += f" (of {unknown} more a decision is not known)"
     if samples < min_samples:
         verdict, reason = Verdict.INCONCLUSIVE, f"{seen}; {min_samples - samples} pairs to go"
     elif proof >= -log(FALSE_FAILURE):

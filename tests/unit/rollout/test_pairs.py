@@ -1,7 +1,5 @@
 """What the pairs show: agreement, its segments, its direction, and what chance alone would give."""
 
-from dataclasses import replace
-
 import pytest
 
 from proxy.config.rollout_schema import Direction, Floor, Segments
@@ -112,8 +110,10 @@ def asked(worse: str = "either") -> Direction:
     return Direction.model_validate({"yes": ["approve"], "worse": worse})
 
 
-def mistakes(agent_yes: int, agent_no: int) -> Evidence:
-    return Evidence(matched=1_000, mismatched=agent_yes + agent_no, agent_yes=agent_yes, agent_no=agent_no)
+def mistakes(agent_yes: int, agent_no: int, known: int = 1_000) -> Evidence:
+    apart = agent_yes + agent_no
+    cells = {("no", "no"): known, ("no", "approve"): agent_yes, ("approve", "no"): agent_no}
+    return Evidence(matched=1_000, mismatched=apart, agent_yes=agent_yes, agent_no=agent_no, decisions=cells)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def mistakes(agent_yes: int, agent_no: int) -> Evidence:
         (mistakes(30, 0), "agent_yes", Verdict.FAILED),
         (mistakes(30, 0), "agent_no", Verdict.PASSED),
         (mistakes(9, 0), "agent_yes", Verdict.INCONCLUSIVE),
-        (replace(mistakes(0, 0), matched=499), "either", Verdict.INCONCLUSIVE),
-        (replace(mistakes(30, 0), matched=469), "either", Verdict.INCONCLUSIVE),
+        (mistakes(0, 0, known=499), "either", Verdict.INCONCLUSIVE),
+        (mistakes(30, 0, known=469), "either", Verdict.INCONCLUSIVE),
     ],
 )
 def test_direction(evidence: Evidence, worse: str, verdict: Verdict) -> None:
@@ -140,6 +140,13 @@ def test_direction_tells_who_said_yes_alone() -> None:
     assert result.reason == (
         "of 32 mistakes in 1032 pairs the agent alone said yes in 30, legacy alone in 2: surely more often yes"
     )
+
+
+def test_direction_does_not_pass_where_no_decision_is_known() -> None:
+    """Masked, or no single values: nobody can have said yes, so no mistakes are no balance."""
+    result = direction(asked(), mistakes(0, 0, known=0), 500)
+    assert (result.verdict, result.samples) == (Verdict.INCONCLUSIVE, 0)
+    assert result.reason.endswith("(of 1000 more a decision is not known); 500 pairs to go")
 
 
 # Kappa
