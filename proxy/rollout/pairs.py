@@ -5,6 +5,7 @@ their own kind, at `direction` and `kappa`.
 """
 
 from math import log
+from typing import Final
 
 from proxy.analysis import direction as leaning
 from proxy.analysis import kappa as chance
@@ -19,6 +20,7 @@ from proxy.rollout.shares import ALPHA, FALSE_FAILURE, at_least, to_go
 
 MAX_NAMED = 3
 """Segments that a reason names; how many more there are, it says."""
+_ALL_DIFFER: Final = ": see with crossfade pairs what differs, and whether rollout.compare says what must be the same"
 
 
 def paired(plan: Plan, state: RolloutState) -> bool:
@@ -41,7 +43,7 @@ def agreement(floor: Floor, evidence: Evidence, min_samples: int) -> GateResult:
     elif verdict is Verdict.PASSED:
         reason = f"{seen}, surely more than {floor.min:.2%}"
     elif verdict is Verdict.FAILED:
-        reason = f"{seen}, surely fewer than {floor.min:.2%}"
+        reason = f"{seen}, surely fewer than {floor.min:.2%}{'' if ok else _ALL_DIFFER}"
     else:
         more = to_go(ok, bad, floor.min, "pairs")
         reason = f"{seen}, surely {bound:.2%}; more than {floor.min:.2%} must be sure{more}"

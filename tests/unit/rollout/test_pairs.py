@@ -36,6 +36,13 @@ def test_agreement_is_held_against_its_bound_and_not_against_its_value() -> None
     )
 
 
+def test_where_nothing_agrees_the_comparison_may_be_wrong() -> None:
+    said = agreement(FLOOR, Evidence(mismatched=500), 500).reason
+    assert said.endswith(
+        ": see with crossfade pairs what differs, and whether rollout.compare says what must be the same"
+    )
+
+
 def test_a_few_pairs_fail_nothing_for_they_may_be_one_users() -> None:
     assert agreement(FLOOR, Evidence(mismatched=499), 500).verdict is Verdict.INCONCLUSIVE
     assert agreement(FLOOR, Evidence(mismatched=500), 500).verdict is Verdict.FAILED
