@@ -151,9 +151,11 @@ class Course:
 
     @property
     def key(self) -> Key | None:
-        """Whose arrivals are ours."""
+        """Whose arrivals are ours. None too where others lead another version than ours: there will be no guard."""
         state = self.state
-        return (state.route, state.version, state.epoch) if state is not None else None
+        if state is None or state.version != self.plan.version:
+            return None
+        return state.route, state.version, state.epoch
 
     @property
     def watched(self) -> Key | None:

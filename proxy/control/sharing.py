@@ -18,8 +18,9 @@ _log = structlog.get_logger()
 
 STALE: Final = 3.0
 """Seconds after which nobody knows any more who holds the lease, if the store has not answered within them."""
-MAX_SLOTS: Final = 256
-"""Slots of one rollout whose rows wait to be told; the oldest go first."""
+MAX_SLOTS: Final = 512
+"""Slots of one rollout whose rows wait to be told; the oldest go first. Requests that end together may have arrived as
+far apart as a timeout is long."""
 
 
 class Lease(Protocol):
@@ -69,8 +70,11 @@ class Sharing:
             counts = table.setdefault(row.slot, [0] * (len(row) - 1))
             for place, count in enumerate(row[1:]):
                 counts[place] += count
-        while len(table) > MAX_SLOTS:
-            del table[min(table)]
+        lost = sorted(table)[:-MAX_SLOTS]
+        for slot in lost:
+            del table[slot]
+        if lost:
+            _log.warning("arrivals_not_told", route=key[0], slots=len(lost), limit=MAX_SLOTS)
 
     async def renew(self) -> None:
         """Say that we live, and take or renew the lease."""

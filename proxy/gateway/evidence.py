@@ -164,10 +164,12 @@ class Users:
     __slots__ = ("_seen", "fresh")
 
     def __init__(self) -> None:
-        self._seen = bytearray(BUCKETS // 8)
+        self._seen = bytearray()  # a bit for each bucket, once there is a user: most rollouts are not split
         self.fresh: list[int] = []
 
     def note(self, bucket: int) -> None:
+        if not self._seen:
+            self._seen = bytearray(BUCKETS // 8)
         place, bit = bucket >> 3, 1 << (bucket & 7)
         if not self._seen[place] & bit:
             self._seen[place] |= bit

@@ -34,7 +34,7 @@ LEASE: Final = 3.0
 LIVING: Final = 5.0
 """Seconds after which a replica that was not heard of no longer counts."""
 
-MAX_ROWS: Final = 256
+MAX_ROWS: Final = 512
 """Slots of one report; what is older is left off."""
 MAX_WAITING: Final = 64
 """Reports of one route that wait for the store; the oldest go first."""

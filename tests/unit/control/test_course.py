@@ -605,6 +605,15 @@ async def test_a_look_under_way_moves_nothing_by_a_plan_that_the_state_is_not_in
     assert scene.where == ("progressing", "shadow", 0)
 
 
+async def test_of_a_version_that_is_not_ours_nothing_is_kept(store: Store) -> None:
+    scene = await at_canary(store)
+    newer = Scene(store, loaded(CONFIG.replace("version: v1", "version: v2")))
+    await newer.course.settle()
+    assert scene.course.key == ("refunds", "v1", 1)
+    await scene.follow()
+    assert scene.course.key is None
+
+
 async def test_a_gate_that_failed_rolls_back_before_it_is_saved(store: Store) -> None:
     scene = await at_canary(store)
     await store.disagree("canary")

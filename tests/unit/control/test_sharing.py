@@ -71,8 +71,10 @@ async def test_who_is_alone_keeps_and_tells_nothing(scene: Scene) -> None:
 
 async def test_what_waits_to_be_told_is_bounded(scene: Scene) -> None:
     await scene.sharing.renew()
-    for slot in range(MAX_SLOTS + 10):
-        scene.sharing.note(KEY, [Arrived(slot, agent=1)])
+    with capture_logs() as logs:
+        for slot in range(MAX_SLOTS + 10):
+            scene.sharing.note(KEY, [Arrived(slot, agent=1)])
+    assert sum(line["slots"] for line in logs if line["event"] == "arrivals_not_told") == 10
     await scene.sharing.share([])
     assert [row.slot for row in scene.others.told[0].rows] == list(range(10, MAX_SLOTS + 10))
 

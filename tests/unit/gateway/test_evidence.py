@@ -79,6 +79,14 @@ def test_a_user_is_told_once() -> None:
     assert users.tell() == b""
 
 
+def test_where_nobody_is_counted_users_take_no_room() -> None:
+    """Each worker has them twice for each rollout."""
+    users = Users()
+    assert len(users._seen) == 0
+    users.note(99_999)
+    assert len(users._seen) == 12_500
+
+
 def test_users_are_the_same_ones_while_the_stage_and_weight_last() -> None:
     counters = Counters()
     labels = ("refunds", "v1", "canary", "1", "5000", "agent")
