@@ -23,7 +23,7 @@ BLAME: Final = 0.0001
 """Chance that a fault of both arms is attributed to the agent."""
 
 MIN_BAD: Final = USER_BAD_PER_MINUTE + 1
-"""Bad outcomes of the agent below which nothing fires: one user alone, in a minute, must not take it from all others."""
+"""Bad outcomes of the agent below which nothing fires: one user, in a minute, must not take it from all others."""
 
 TICK: Final = 0.2
 

@@ -173,7 +173,9 @@ class Books:
         no_room["legacy"] -= values.total("requests_total", route="refunds", mode="fallback", code="503")
         for each in self._begun("refunds"):
             answer = each.answer
-            if answer is not None and answer.status == 503 and answer["x-number"] is not None and answer["x-mode"] != "fallback":
+            if answer is None or answer.status != 503 or answer["x-number"] is None:
+                continue
+            if answer["x-mode"] != "fallback":
                 no_room[answer["x-crossfade-arm"] or ""] -= 1
         no_room["agent"] += values.total("fallbacks_total", reason="overload")
         no_room["agent"] -= values.total("requests_total", mode="shadow", code="503")
