@@ -46,12 +46,13 @@ class Tally:
 
     `open` is the number of requests under way that will count here, `slot` the present one. `unasked` are those that
     arrived although nobody drew them (a tester's). `evidence` is (route, version, stage, epoch), None without a
-    rollout.
+    rollout. `marked` is what had ended, and was open, when it was last marked.
     """
 
     __slots__ = (
         "arm", "arrived", "codes", "durations", "ended_failed", "ended_ok", "escalated", "evidence", "failed",
-        "first_bytes", "labels", "late", "mode", "no_key", "ok", "open", "slot", "slow", "unasked", "withdrawn",
+        "first_bytes", "labels", "late", "marked", "mode", "no_key", "ok", "open", "slot", "slow", "unasked",
+        "withdrawn",
     )  # fmt: skip
 
     def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None, slot: int = 0) -> None:
@@ -67,6 +68,7 @@ class Tally:
         self.open = self.arrived = self.unasked = self.no_key = self.escalated = 0
         self.ok = self.failed = self.slow = self.withdrawn = 0
         self.ended_ok = self.ended_failed = 0
+        self.marked = Ends()
 
     def answered(self, code: int, duration: float, first_byte: float) -> None:
         """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
@@ -107,6 +109,10 @@ class Tally:
         failed = self.ended_failed + self.failed + sum([late.failed for late in self.late.values()])
         ok = self.ended_ok + self.ok + sum([late.ok for late in self.late.values()])
         return Ends(ok, failed, self.open)
+
+    def mark(self) -> None:
+        """Remember how it stands. As with all counts here, tables that follow each other share that."""
+        self.marked = self.ends()
 
     @property
     def untold(self) -> bool:

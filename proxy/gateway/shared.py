@@ -72,14 +72,15 @@ class Shared:
           the guard sees both arms and decides.
         - was the agent asked at all, or are we still pausing after the last dial? Then the next request asks.
         """
-        breaker = rollout.breaker
+        breaker, drawn, taken = rollout.breaker, rollout.legacy.tally, rollout.fallback.tally
         reason = breaker.record(failed, connect)
         if reason is None:
             if failed and breaker.bad == 1:
-                rollout.before = legacys(rollout)
+                drawn.mark()
+                taken.mark()
             return
         agent = rollout.canary.upstream
-        if legacy_fails_too(rollout.before, legacys(rollout), breaker.share):
+        if legacy_fails_too((drawn.marked, taken.marked), (drawn.ends(), taken.ends()), breaker.share):
             breaker.forgive()
             agent.end_pause()
             return
@@ -93,17 +94,13 @@ class Shared:
         self._on_trip(route, rollout, reason)
 
 
-def legacys(rollout: RolloutEntry) -> tuple[Ends, Ends]:
-    """What legacy did so far: as it was drawn, and as it took over from the agent."""
-    return rollout.legacy.tally.ends(), rollout.fallback.tally.ends()
-
-
 def legacy_fails_too(before: tuple[Ends, Ends], now: tuple[Ends, Ends], agent_share: float) -> bool:
     """Whether, since the agent began to fail, of legacy's requests at least half as many failed as of the agent's.
 
-    `agent_share` is the agent's share of bad ones (0 to 1). Requests that pile up unanswered count as failed: who waits
-    for what is down fails later than who notices at once. What legacy takes over counts once it ends; there more is
-    open simply because more is taken over.
+    `before` and `now` are what legacy had done when the agent began, and has done now: as it was drawn, and as it took
+    over from the agent. `agent_share` is the agent's share of bad ones (0 to 1). Requests that pile up unanswered count
+    as failed: who waits for what is down fails later than who notices at once. What legacy takes over counts once it
+    ends; there more is open simply because more is taken over.
     """
     (drawn, taken), (drawn_now, taken_now) = before, now
     piled_up = max(drawn_now.open - drawn.open, 0)

@@ -12,7 +12,7 @@ import structlog
 
 from proxy.analysis.breaker import Breaker
 from proxy.gateway.counters import Counters
-from proxy.gateway.evidence import Ends, Repeats, Tally
+from proxy.gateway.evidence import Repeats, Tally
 from proxy.gateway.forwarded import Proxies
 from proxy.gateway.headers import Names, answer_names, request_names
 from proxy.gateway.tls import client_context
@@ -67,10 +67,9 @@ class Pending:
 class RolloutEntry:
     """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
     a record, by the header's name, for those that may be recorded. `splits`: both arms serve, so that it is worth
-    noting which users each gets. `before` is what legacy, as drawn and as fallback, had done when the agent's present
-    failures began."""
+    noting which users each gets."""
 
-    __slots__ = ("_capped", "_route", "agents_users", "before", "breaker", "bucket", "canary", "confidence", "escalate",
+    __slots__ = ("_capped", "_route", "agents_users", "breaker", "bucket", "canary", "confidence", "escalate",
                  "fallback", "fates", "key_hash", "legacy", "legacys_users", "pending", "record_share", "recorded",
                  "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec", "splits",
                  "tripped", "weight")  # fmt: skip
@@ -102,7 +101,6 @@ class RolloutEntry:
         self._capped = counters.capped
         self.repeats = {arm: Repeats() for arm in (Arm.LEGACY.value, Arm.AGENT.value)}
         self.breaker = Breaker(spec.breaker.reference, connect_failures=spec.breaker.connect_failures)
-        self.before = (Ends(), Ends())
         self.tripped = False
         self.requests = 0
         self.pending = Pending()
@@ -128,8 +126,6 @@ class RolloutEntry:
         if (old.spec.version, old.spec.epoch) == (self.spec.version, self.spec.epoch):
             self.breaker, self.tripped = old.breaker, old.tripped
             self.breaker.refer(self.spec.breaker.reference)
-            if old.spec.stage == self.spec.stage:
-                self.before = old.before
 
 
 class RouteEntry:

@@ -3,7 +3,10 @@
 import pytest
 
 from proxy.gateway.evidence import Ends
-from proxy.gateway.shared import legacy_fails_too
+from proxy.gateway.shared import Shared, legacy_fails_too
+from proxy.gateway.table import RolloutEntry
+from proxy.model.snapshot import KeySource, MatchSpec, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
+from proxy.model.words import Phase
 
 NOTHING = Ends()
 
@@ -37,3 +40,38 @@ def test_what_was_open_and_ended_since_makes_up_for_nothing() -> None:
     before, now = (Ends(0, 0, open=50), NOTHING), (Ends(10, 2, open=40), NOTHING)
     assert not legacy_fails_too(before, now, 1.0)
     assert legacy_fails_too((Ends(0, 0, open=50), NOTHING), (Ends(0, 12, open=38), NOTHING), 1.0)
+
+
+def snapshot(number: int) -> Snapshot:
+    spec = RolloutSpec("b", "v", "canary", Phase.PROGRESSING, 1, 5_000, (KeySource("client_ip"),), "s")
+    upstreams = (UpstreamSpec("a", "127.0.0.1", 1), UpstreamSpec("b", "127.0.0.1", 2))
+    return Snapshot(number, (RouteSpec("r", MatchSpec(), "a", spec),), upstreams)
+
+
+async def test_an_outage_of_both_arms_over_a_new_snapshot_is_not_the_agents() -> None:
+    """Timeouts end what began a minute ago, by a table that has been replaced since; and then what began by this one.
+    Legacy's thousands of good answers before the outage are not to be set against its failures in it."""
+    trips: list[str] = []
+    shared = Shared(snapshot(1), lambda _route, _rollout, reason: trips.append(reason))
+
+    def present() -> RolloutEntry:
+        ((_, entry),) = shared.table.rollouts()
+        return entry
+
+    def fail(entry: RolloutEntry) -> None:
+        legacy = entry.legacy.tally
+        for _ in range(20):
+            legacy.open += 1
+            legacy.outcome(0, failed=True, slow=False)
+            legacy.open -= 1
+        shared.agent_did("r", entry, failed=True, connect=False, unasked=False)
+
+    old = present()
+    old.legacy.tally.ok = 5_000
+    shared.use(snapshot(2))
+    assert present() is not old
+    for _ in range(4):
+        fail(old)
+    for _ in range(30):
+        fail(present())
+    assert trips == []
