@@ -42,7 +42,7 @@ TOPICS: dict[str, Callable[[int, int], list[Findings]]] = {
 @click.option(
     "--runs", type=click.IntRange(1, 100_000), help=f"Runs of each fault; others in proportion.  [default: {RUNS}]"
 )
-@click.option("--quick", is_flag=True, help=f"About a minute: --days {QUICK_DAYS} --runs {QUICK_RUNS}.")
+@click.option("--quick", is_flag=True, help=f"About two minutes: --days {QUICK_DAYS} --runs {QUICK_RUNS}.")
 @click.option("--write", is_flag=True, help="Write the tables into benchmarks/README.md.")
 def main(*, names: tuple[str, ...], days: int | None, runs: int | None, quick: bool, write: bool) -> None:
     """What the decision rules reach in simulated traffic, beside their goals and the rules of others. Two runs with the
