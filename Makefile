@@ -34,10 +34,12 @@ $(STAMP): requirements.lock pyproject.toml | $(BIN)/pip
 demo: setup
 	@$(BIN)/crossfade demo
 
-# All tests in pure Python, then those of the hot path compiled. With ARGS: what they say, in pure Python.
+# All tests in pure Python, then those of the hot path compiled; most of them wait, so a few run at a time. With ARGS:
+# what they say, in pure Python.
+SEVERAL := -n 3
 test: $(STAMP)
-	@CROSSFADE_PURE=1 $(BIN)/python -m pytest $(ARGS)
-	@$(if $(ARGS),,if $(COMPILE) --check; then $(BIN)/python -m pytest -p tests.compiled $(HOT_TESTS); fi)
+	@CROSSFADE_PURE=1 $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(SEVERAL))
+	@$(if $(ARGS),,if $(COMPILE) --check; then $(BIN)/python -m pytest -p tests.compiled $(SEVERAL) $(HOT_TESTS); fi)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
