@@ -10,8 +10,8 @@ from proxy.analysis.breaker import Breaker
 from proxy.analysis.sequential import TwoArms
 from proxy.config.rollout_schema import Rollout
 from proxy.control.guard import Guard
-from proxy.gateway.evidence import Ends, Tally
-from proxy.gateway.shared import legacy_fails_too
+from proxy.gateway.evidence import Tally
+from proxy.gateway.shared import agents_fault
 from proxy.model.rollouts import RolloutState
 from proxy.model.words import Arm, Mode, Phase, Verdict
 
@@ -54,6 +54,8 @@ def tripped(flights: Flights, rng: Random) -> float | None:
     for slot in range(flights.slots):
         for _ in range(flights.legacy[slot]):
             worker.drawn.begin()
+        for _ in range(flights.agent[slot]):
+            worker.agent.begin()
         events = [(ended, worker.drawn) for ended in flights.ended.get(slot, ()) for _ in range(ended.requests)]
         events += [(ended, worker.taken) for ended in flights.taken.get(slot, ()) if ended.arrived < slot]
         at_once = [(ended, worker.taken) for ended in flights.taken.get(slot, ()) if ended.arrived == slot]
@@ -62,7 +64,7 @@ def tripped(flights: Flights, rng: Random) -> float | None:
             if ended.arm is Arm.LEGACY:
                 worker.legacy_did(tally, ended)
                 continue
-            if worker.agent_did(ended.bad):
+            if worker.agent_did(ended):
                 return (slot + 1) * SLOT
             if ended.bad and at_once:
                 worker.legacy_did(worker.taken, at_once.pop()[0])
@@ -75,33 +77,34 @@ class _Worker:
 
     def __init__(self) -> None:
         self.breaker = Breaker()
-        self.drawn = Tally("simulated", Arm.LEGACY, Mode.LEGACY, None)
-        self.taken = Tally("simulated", Arm.LEGACY, Mode.FALLBACK, None)
-        self._before = self._legacys()
+        evidence = ("simulated", "1", "canary", "1")
+        self.agent = Tally("simulated", Arm.AGENT, Mode.CANARY, evidence)
+        self.drawn = Tally("simulated", Arm.LEGACY, Mode.LEGACY, evidence)
+        self.taken = Tally("simulated", Arm.LEGACY, Mode.FALLBACK, evidence)
+        self._looked = -1
 
-    def agent_did(self, failed: bool) -> bool:
+    def agent_did(self, ended: Ended) -> bool:
         """Whether traffic swaps. What failed is taken over."""
-        reason = self.breaker.record(failed)
-        if failed and reason is None and self.breaker.bad == 1:
-            self._before = self._legacys()
-        if reason is not None and not legacy_fails_too(self._before, self._legacys(), self.breaker.share):
-            return True
-        if reason is not None:
-            self.breaker.forgive()
-        if failed:
+        self.agent.open -= 1
+        self.agent.outcome(ended.arrived, failed=ended.bad, slow=False)
+        reason, now = self.breaker.record(ended.bad, slot=ended.arrived), self.drawn.slot
+        if reason is not None and self._looked != now:
+            if agents_fault(self.breaker, self.agent, self.drawn, self.taken):
+                return True
+            self._looked = now
+        if ended.bad:
             self.taken.begin()
         return False
 
     def legacy_did(self, tally: Tally, ended: Ended) -> None:
         tally.open -= 1
         tally.outcome(ended.arrived, failed=ended.bad, slow=False)
+        if not ended.bad:
+            tally.seconds += (tally.slot - ended.arrived + 0.5) * SLOT
 
     def tell(self, slot: int) -> None:
-        for tally in (self.drawn, self.taken):
+        for tally in (self.agent, self.drawn, self.taken):
             tally.tell({}, slot)
-
-    def _legacys(self) -> tuple[Ends, Ends]:
-        return self.drawn.ends(), self.taken.ends()
 
 
 OURS: dict[str, Rule] = {"Crossfade": two_arms}

@@ -15,16 +15,18 @@ FLOOR: Final = 0.05
 
 HALF: Final = 0.4
 TOTAL: Final = 0.95
+HEADROOM: Final = 3.0
 _DAY: Final = 86_400.0
 _HYPOTHESES: Final = 5
 
 
 class Breaker:
-    """One per rollout, epoch and worker. `record` says, as a sentence, why it would trip. Whoever asks then sets
-    `tripped`, for good, or lets it `forgive`."""
+    """One per rollout, epoch and worker. `record` says, as a sentence, why it would trip. Whoever asks looks whose
+    fault it is (`blame`), and then sets `tripped`, for good. `since` is the slot in which the first bad one arrived of
+    those that count now, `reference` the share of bad ones that is normal."""
 
     __slots__ = ("_bad", "_connect", "_down_half", "_down_total", "_half", "_max_connect", "_seen", "_threshold",
-                 "_total", "_up_half", "_up_total", "tripped")  # fmt: skip
+                 "_total", "_up_half", "_up_total", "reference", "since", "tripped")  # fmt: skip
 
     def __init__(
         self, reference: float = FLOOR, *, connect_failures: int = 10, tick: float = 0.2, alpha: float = 0.001
@@ -32,36 +34,32 @@ class Breaker:
         """`reference`: the error rate that is normal here (0 to 1). `tick`: seconds. `alpha`: false trips per day."""
         self.tripped = False
         self._threshold = log(_HYPOTHESES * _DAY / tick / alpha)
-        self._up_half = self._down_half = self._up_total = self._down_total = 0.0
+        self._up_half = self._down_half = self._up_total = self._down_total = self.reference = 0.0
         self.refer(reference)
         self._half = self._total = 0.0
         self._max_connect = connect_failures
-        self._connect = 0
+        self._connect = self.since = 0
         self._seen = self._bad = 0  # since both sums were last 0: the numbers of the reason
 
     def refer(self, reference: float) -> None:
         """From now on `reference` is the error rate that is normal."""
-        ref = min(max(reference, FLOOR), 0.99)
+        self.reference = ref = min(max(reference, FLOOR), 0.99)
         self._up_half, self._down_half = _weights(HALF, ref)
         self._up_total, self._down_total = _weights(TOTAL, ref)
 
     @property
-    def bad(self) -> int:
-        """How many bad outcomes count against the agent now."""
-        return self._bad
+    def unreachable(self) -> bool:
+        """The agent has not let us connect so many times in a row that it takes no statistics."""
+        return self._connect >= self._max_connect
 
     @property
-    def share(self) -> float:
-        """Of the outcomes that count against the agent now, the share of bad ones (0 to 1)."""
-        return self._bad / self._seen if self._seen else 0.0
+    def suspected(self) -> float:
+        """The share of bad ones that the agent is taken to have now: the likelier alternative."""
+        return TOTAL if self._total >= self._half else HALF
 
-    def forgive(self) -> None:
-        """Begin anew: what was seen is not the agent's fault."""
-        self._half = self._total = 0.0
-        self._seen = self._bad = self._connect = 0
-
-    def record(self, bad: bool, connect_failure: bool = False) -> str | None:
-        """Count one agent outcome. The reason where this one trips the breaker, otherwise None."""
+    def record(self, bad: bool, connect_failure: bool = False, slot: int = 0) -> str | None:
+        """Count one agent outcome, of a request that arrived in `slot`. The reason where it would trip the breaker,
+        otherwise None."""
         if not bad:
             self._connect = 0
             if self._bad:
@@ -69,12 +67,14 @@ class Breaker:
             return None
         if self.tripped:
             return None
+        self.since = min(slot, self.since) if self._bad else slot
         self._seen += 1
         self._bad += 1
-        self._half += self._up_half
-        self._total += self._up_total
+        # Capped, so that what was not the agent's fault is soon forgotten.
+        self._half = min(self._half + self._up_half, self._threshold + HEADROOM)
+        self._total = min(self._total + self._up_total, self._threshold + HEADROOM)
         self._connect += connect_failure
-        if self._connect >= self._max_connect:
+        if self.unreachable:
             return f"{self._connect} connect failures of the agent in a row"
         if self._half >= self._threshold or self._total >= self._threshold:
             return f"{self._bad} of the agent's last {self._seen} requests failed"

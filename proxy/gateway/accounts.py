@@ -90,11 +90,15 @@ class Accounts(Taker):
             tally.withdraw(self._slot)
             return
         tally.outcome(self._slot, failed=failed, slow=slow)
+        if not failed:
+            tally.seconds += duration
         if way.agent:
             if error is Failure.ESCALATION:
                 tally.escalated += 1
             connect = error is Failure.CONNECT_FAILURE
-            self._shared.agent_did(self._route.name, rollout, failed=failed, connect=connect, unasked=self._unasked)
+            self._shared.agent_did(
+                self._route.name, rollout, self._slot, failed=failed, connect=connect, unasked=self._unasked
+            )
 
     def _count_answer(self, status: int, *, failed: bool, error: Failure | None) -> float:
         """The serving arm is done; the seconds it took."""

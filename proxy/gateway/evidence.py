@@ -8,8 +8,9 @@ Rules kept here:
 """
 
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
+from proxy.analysis.blame import Slot
 from proxy.model.measures import SLOT, USER_BAD_PER_MINUTE, Result
 from proxy.model.snapshot import BUCKETS
 from proxy.model.tick import Labels
@@ -17,6 +18,12 @@ from proxy.model.words import Arm, Mode
 
 MAX_REPEATERS: Final = 10_000
 """Users with bad outcomes of whom it is known, in a minute, how many they had; further users' all count."""
+
+MEMORY: Final = 300
+"""Slots for which a worker knows what became of the requests that arrived in them."""
+
+_LEARN: Final = 0.1
+"""The part that a tick has in what is usual."""
 
 
 def slot_now() -> int:
@@ -33,12 +40,18 @@ class Late:
         self.ok = self.failed = self.slow = self.withdrawn = 0
 
 
-class Ends(NamedTuple):
-    """What ended so far, and what is open."""
+class Arrivals:
+    """Requests that arrived in one slot, as far as they are evidence, and those of them that have ended."""
 
-    ok: int = 0
-    failed: int = 0
-    open: int = 0
+    __slots__ = ("arrived", "failed", "ok")
+
+    def __init__(self) -> None:
+        self.arrived = self.ok = self.failed = 0
+
+    def add(self, arrived: int, ok: int, failed: int) -> None:
+        self.arrived += arrived
+        self.ok += ok
+        self.failed += failed
 
 
 class Tally:
@@ -46,13 +59,12 @@ class Tally:
 
     `open` is the number of requests under way that will count here, `slot` the present one. `unasked` are those that
     arrived although nobody drew them (a tester's). `evidence` is (route, version, stage, epoch), None without a
-    rollout. `marked` is what had ended, and was open, when it was last marked.
+    rollout. `seconds` are what the good ones took, `usual` is what one takes (an average that forgets).
     """
 
     __slots__ = (
-        "arm", "arrived", "codes", "durations", "ended_failed", "ended_ok", "escalated", "evidence", "failed",
-        "first_bytes", "labels", "late", "marked", "mode", "no_key", "ok", "open", "slot", "slow", "unasked",
-        "withdrawn",
+        "_recent", "arm", "arrived", "codes", "durations", "escalated", "evidence", "failed", "first_bytes", "labels",
+        "late", "mode", "no_key", "ok", "open", "seconds", "slot", "slow", "unasked", "usual", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None, slot: int = 0) -> None:
@@ -67,8 +79,8 @@ class Tally:
         self.late: dict[int, Late] = {}
         self.open = self.arrived = self.unasked = self.no_key = self.escalated = 0
         self.ok = self.failed = self.slow = self.withdrawn = 0
-        self.ended_ok = self.ended_failed = 0
-        self.marked = Ends()
+        self.seconds = self.usual = 0.0
+        self._recent: dict[int, Arrivals] = {}
 
     def answered(self, code: int, duration: float, first_byte: float) -> None:
         """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
@@ -104,15 +116,49 @@ class Tally:
         else:
             self._late(slot).withdrawn += 1
 
-    def ends(self) -> Ends:
-        """All that ended here so far, told or not."""
-        failed = self.ended_failed + self.failed + sum([late.failed for late in self.late.values()])
-        ok = self.ended_ok + self.ok + sum([late.ok for late in self.late.values()])
-        return Ends(ok, failed, self.open)
+    @property
+    def settled(self) -> int:
+        """Of requests that arrived before this slot it is known how they end: those that are open still are open for
+        much longer than usual, and will hardly end well."""
+        return self.slot - 1 - int(1.5 * self.usual / SLOT)
 
-    def mark(self) -> None:
-        """Remember how it stands. As with all counts here, tables that follow each other share that."""
-        self.marked = self.ends()
+    def since(self, slot: int, *, overdue: int = 0) -> dict[int, Slot]:
+        """What is known of the requests that arrived in `slot` or later, up to MEMORY slots ago. Those that arrived
+        before `overdue` and are open still are bad: who waits for what is down fails later than who notices at once."""
+        known: dict[int, Arrivals] = {}
+        for number, kept in self._recent.items():
+            if number >= slot:
+                self._add_to(known, number, kept.arrived, kept.ok, kept.failed)
+        self._add_to(known, self.slot, self.arrived - self.withdrawn, self.ok, self.failed)
+        for number, late in self.late.items():
+            if number in known:
+                self._add_to(known, number, -late.withdrawn, late.ok, late.failed)
+        return {
+            number: Slot(one.ok, one.arrived - one.ok if number < overdue else one.failed)
+            for number, one in known.items()
+        }
+
+    def _add_to(self, slots: dict[int, Arrivals], number: int, arrived: int, ok: int, failed: int) -> None:
+        found = slots.get(number)
+        if found is None:
+            found = slots[number] = Arrivals()
+        found.add(arrived, ok, failed)
+
+    def _keep(self) -> None:
+        """Remember by slot what is new, and how long it took."""
+        if self.seconds:
+            mean = self.seconds / max(self.ok + sum([late.ok for late in self.late.values()]), 1)
+            self.usual += (mean - self.usual) * (_LEARN if self.usual else 1)
+            self.seconds = 0.0
+        recent = self._recent
+        self._add_to(recent, self.slot, self.arrived - self.withdrawn, self.ok, self.failed)
+        for number, late in self.late.items():
+            if number in recent:
+                self._add_to(recent, number, -late.withdrawn, late.ok, late.failed)
+        for number in list(recent):  # in their order, so that the first that is young enough ends it
+            if number > self.slot - MEMORY:
+                break
+            del recent[number]
 
     @property
     def untold(self) -> bool:
@@ -124,7 +170,8 @@ class Tally:
         if self.evidence is not None and self.untold:
             self._tell(self.evidence, outcomes)
         if self.untold:
-            self.ended_ok, self.ended_failed, _ = self.ends()
+            if self.evidence is not None and self.mode is not Mode.SHADOW:
+                self._keep()
             self.arrived = self.unasked = self.no_key = self.escalated = 0
             self.ok = self.failed = self.slow = self.withdrawn = 0
             self.late = {}

@@ -6,9 +6,11 @@ from typing import Final
 
 import structlog
 
+from proxy.analysis.blame import PROOF, Slot, attribution
+from proxy.analysis.breaker import Breaker
 from proxy.gateway.admission import Admission
 from proxy.gateway.counters import Counters
-from proxy.gateway.evidence import Ends
+from proxy.gateway.evidence import MEMORY, Tally
 from proxy.gateway.table import RolloutEntry, Table
 from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn
@@ -17,7 +19,9 @@ from proxy.model.snapshot import Snapshot
 _log = structlog.get_logger()
 
 MIN_LEGACY: Final = 3
-"""Requests that legacy must have had meanwhile for it to be said that legacy fails too."""
+"""Requests of legacy that must be known for it to be said that it is well, or fails too."""
+PATIENCE: Final = 4
+"""Slots for which the breaker waits to know what became of legacy's requests."""
 
 _MAX_ID: Final = 128
 _ID_BYTES: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:/+=@")
@@ -64,24 +68,25 @@ class Shared:
         self._count += 1
         return b"00-%b%016x-%016x-01" % (self._trace, self._count, self._count)
 
-    def agent_did(self, route: str, rollout: RolloutEntry, *, failed: bool, connect: bool, unasked: bool) -> None:
-        """One outcome of the agent as it served. When the breaker trips, traffic swaps to legacy at once. Two looks
-        come before that:
+    def agent_did(
+        self, route: str, rollout: RolloutEntry, slot: int, *, failed: bool, connect: bool, unasked: bool
+    ) -> None:
+        """One outcome of the agent as it served, of a request that arrived in `slot`. When the breaker trips, traffic
+        swaps to legacy at once. Two looks come before that:
 
-        - does legacy fail about as much? Then nothing would be won, and the agent would be blamed for what both have;
-          the guard sees both arms and decides.
+        - is it the agent's fault? Where legacy fails too nothing would be won; the guard sees both arms and decides.
         - was the agent asked at all, or are we still pausing after the last dial? Then the next request asks.
         """
-        breaker, drawn, taken = rollout.breaker, rollout.legacy.tally, rollout.fallback.tally
-        reason = breaker.record(failed, connect)
+        breaker, drawn = rollout.breaker, rollout.legacy.tally
+        reason = breaker.record(failed, connect, slot)
         if reason is None:
-            if failed and breaker.bad == 1:
-                drawn.mark()
-                taken.mark()
+            return
+        look = (drawn.slot, breaker.unreachable)  # once is enough: it takes longer than a request
+        if rollout.looked == look:
             return
         agent = rollout.canary.upstream
-        if legacy_fails_too((drawn.marked, taken.marked), (drawn.ends(), taken.ends()), breaker.share):
-            breaker.forgive()
+        if not agents_fault(breaker, rollout.canary.tally, drawn, rollout.fallback.tally):
+            rollout.looked = look
             agent.end_pause()
             return
         if unasked and agent.end_pause():
@@ -94,19 +99,37 @@ class Shared:
         self._on_trip(route, rollout, reason)
 
 
-def legacy_fails_too(before: tuple[Ends, Ends], now: tuple[Ends, Ends], agent_share: float) -> bool:
-    """Whether, since the agent began to fail, of legacy's requests at least half as many failed as of the agent's.
+def agents_fault(breaker: Breaker, agent: Tally, drawn: Tally, taken: Tally) -> bool:
+    """Whether what the breaker has seen is the agent's fault, by what legacy does with the requests that arrived
+    meanwhile: those that were `drawn` to it, and those that it has `taken` over from the agent.
 
-    `before` and `now` are what legacy had done when the agent began, and has done now: as it was drawn, and as it took
-    over from the agent. `agent_share` is the agent's share of bad ones (0 to 1). Requests that pile up unanswered count
-    as failed: who waits for what is down fails later than who notices at once. What legacy takes over counts once it
-    ends; there more is open simply because more is taken over.
+    It must be proven, by what is settled. But where the agent lets nobody connect, or where legacy takes its time and
+    nothing is settled after PATIENCE slots, it is enough that of what is known of legacy less than half is bad. Where
+    legacy has nothing to do there is no other to blame.
     """
-    (drawn, taken), (drawn_now, taken_now) = before, now
-    piled_up = max(drawn_now.open - drawn.open, 0)
-    failed = drawn_now.failed - drawn.failed + piled_up + taken_now.failed - taken.failed
-    requests = failed + drawn_now.ok - drawn.ok + taken_now.ok - taken.ok
-    return requests >= MIN_LEGACY and failed >= requests * agent_share / 2
+    now, end = drawn.slot, drawn.settled
+    since = max(breaker.since, now - MEMORY)
+    legacy = _sum(drawn.since(since, overdue=end), taken.since(since, overdue=end))
+    settled = {number: slot for number, slot in legacy.items() if number < end}
+    if not breaker.unreachable and _requests(settled) >= MIN_LEGACY:
+        proof = attribution(agent.since(since), settled, since, end - 1, breaker.suspected, breaker.reference)
+        return proof >= PROOF
+    known, patient = _requests(legacy), now - since < PATIENCE
+    if known >= MIN_LEGACY and (breaker.unreachable or not patient):
+        return 2 * sum([slot.bad for slot in legacy.values()]) < known
+    return not patient or not (known or drawn.open or taken.open)
+
+
+def _sum(some: dict[int, Slot], others: dict[int, Slot]) -> dict[int, Slot]:
+    total = dict(some)
+    for number, slot in others.items():
+        known = total.get(number, Slot())
+        total[number] = Slot(known.good + slot.good, known.bad + slot.bad)
+    return total
+
+
+def _requests(slots: dict[int, Slot]) -> int:
+    return sum([slot.good + slot.bad for slot in slots.values()])
 
 
 def _well_formed(given: bytes) -> bool:

@@ -67,12 +67,13 @@ class Pending:
 class RolloutEntry:
     """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
     a record, by the header's name, for those that may be recorded. `splits`: both arms serve, so that it is worth
-    noting which users each gets."""
+    noting which users each gets. `looked`: when it was last found that failures are not the agent's fault (the
+    slot, and whether it let us connect)."""
 
     __slots__ = ("_capped", "_route", "agents_users", "breaker", "bucket", "canary", "confidence", "escalate",
-                 "fallback", "fates", "key_hash", "legacy", "legacys_users", "pending", "record_share", "recorded",
-                 "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec", "splits",
-                 "tripped", "weight")  # fmt: skip
+                 "fallback", "fates", "key_hash", "legacy", "legacys_users", "looked", "pending", "record_share",
+                 "recorded", "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec",
+                 "splits", "tripped", "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
@@ -102,6 +103,7 @@ class RolloutEntry:
         self.repeats = {arm: Repeats() for arm in (Arm.LEGACY.value, Arm.AGENT.value)}
         self.breaker = Breaker(spec.breaker.reference, connect_failures=spec.breaker.connect_failures)
         self.tripped = False
+        self.looked = (-1, False)
         self.requests = 0
         self.pending = Pending()
         self.escalate = spec.escalate.header.encode()

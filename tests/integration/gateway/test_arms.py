@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -163,16 +164,21 @@ async def test_a_retry_comes_before_the_fallback_and_within_its_budget(world: Wo
 async def test_the_breaker_swaps_to_legacy_by_itself_and_stays_swapped(world: World) -> None:
     world.use(weight=100_000)
     world.agent.answers = lambda _: answer(b"", 500)
-    async with world.client() as client:
-        for user in range(12):
+    async with world.client() as client, asyncio.timeout(10):
+        for user in count():
             said = await client.ask(X_User_Id=f"{user}")
             assert (said.status, said["x-crossfade-arm"]) == (200, "legacy")
-    assert len(world.agent.seen) == 8
+            if world.told.trips:
+                break
+        seen = len(world.agent.seen)
+        for user in range(5):
+            assert (await client.ask(X_User_Id=f"{user}"))["x-crossfade-arm"] == "legacy"
+    assert len(world.agent.seen) == seen
     [trip] = world.told.trips
     assert (trip.route, trip.version, trip.epoch) == ("refunds", "v1", 1)
     world.use()  # a reload that knows nothing of it
     assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
-    assert world.counts("decisions_total")[("refunds", "breaker")] == 5
+    assert world.counts("decisions_total")[("refunds", "breaker")] == 6
     world.agent.answers = lambda _: answer(b"well again")
     world.use(epoch=2)  # the operator said retry
     assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "agent"
@@ -199,10 +205,11 @@ async def test_it_blames_no_agent_for_what_legacy_has_too(world: World) -> None:
     assert world.told.trips == []
     assert len(world.agent.seen) > 16
     world.human.answers = lambda _: answer(b"human")  # legacy is well again, the agent is not
-    for user in range(60, 400):
-        said = await world.ask(X_User_Id=f"{user}")
-        assert said.status == 200
-    assert len(world.told.trips) == 1
+    async with asyncio.timeout(10):
+        for user in count(60):
+            assert (await world.ask(X_User_Id=f"{user}")).status == 200
+            if world.told.trips:
+                break
 
 
 async def test_ten_connect_failures_in_a_row_trip_it_too(world: World) -> None:
@@ -222,9 +229,11 @@ async def test_an_agent_that_is_back_is_asked_before_it_is_given_up(world: World
         assert (await world.ask(X_User_Id=f"{user}")).status == 500
     await world.agent.start()
     world.human.answers = lambda _: answer(b"human")
-    arms = [(await world.ask(X_User_Id=f"{user}"))["x-crossfade-arm"] for user in range(30, 60)]
+    async with asyncio.timeout(10):
+        for user in count(30):
+            if (await world.ask(X_User_Id=f"{user}"))["x-crossfade-arm"] == "agent":
+                break
     assert world.told.trips == []
-    assert arms[-1] == "agent"
 
 
 async def test_a_degraded_rollout_is_served_by_legacy(world: World) -> None:

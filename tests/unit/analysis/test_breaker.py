@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from proxy.analysis.breaker import Breaker
+from proxy.analysis.breaker import TOTAL, Breaker
 
 
 def requests_until_tripped(breaker: Breaker, rng: Random, error_rate: float, most: int) -> int | None:
@@ -38,13 +38,25 @@ def test_it_speaks_once() -> None:
     assert breaker.record(False) is None
 
 
-def test_what_is_forgiven_must_happen_anew() -> None:
+def test_it_knows_since_when_and_how_much_fails() -> None:
     breaker = Breaker()
-    assert requests_until_tripped(breaker, Random(1), 1.0, 100) == 8
-    assert breaker.share == 1.0
-    breaker.forgive()
-    assert breaker.share == 0.0
-    assert requests_until_tripped(breaker, Random(1), 1.0, 100) == 8
+    for slot, bad in ((7, True), (8, True), (6, True), (9, False)):
+        breaker.record(bad, slot=slot)
+    assert (breaker.since, breaker.suspected) == (6, TOTAL)
+    for _ in range(100):
+        breaker.record(False)
+    breaker.record(True, slot=500)
+    assert breaker.since == 500
+
+
+def test_what_went_on_without_a_trip_is_soon_forgotten() -> None:
+    """A fault of both arms, which is not the agent's."""
+    breaker = Breaker()
+    for _ in range(10_000):
+        breaker.record(True)
+    for _ in range(100):
+        breaker.record(False)
+    assert breaker.record(True) is None
 
 
 def test_what_is_normal_may_change_on_the_way() -> None:

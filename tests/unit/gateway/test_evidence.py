@@ -1,7 +1,8 @@
 """What counts as evidence, in which slot, and of whom."""
 
+from proxy.analysis.blame import Slot
 from proxy.gateway.counters import Counters
-from proxy.gateway.evidence import MAX_REPEATERS, Repeats, Tally, Users
+from proxy.gateway.evidence import MAX_REPEATERS, MEMORY, Repeats, Tally, Users
 from proxy.model.tick import Labels
 from proxy.model.words import Arm, Mode
 
@@ -57,17 +58,62 @@ def test_a_copy_was_not_drawn() -> None:
     assert told(copy, 101) == {("arrived", "100"): 1, ("ok", "100"): 1}
 
 
-def test_all_that_ended_is_known_whether_told_or_not() -> None:
+def ticked(counted: Tally, until: int) -> None:
+    for slot in range(counted.slot + 1, until + 1):
+        told(counted, slot)
+
+
+def test_what_became_of_a_request_is_known_by_the_slot_of_its_arrival() -> None:
     legacy = tally(Arm.LEGACY, Mode.LEGACY)
-    early, other = legacy.begin(), legacy.begin()
-    legacy.open -= 1
+    early, other, gone = legacy.begin(), legacy.begin(), legacy.begin()
     legacy.outcome(early, failed=True, slow=False)
-    assert legacy.ends() == (0, 1, 1)
-    told(legacy, 101)
-    assert legacy.ends() == (0, 1, 1)
-    legacy.open -= 1
+    assert legacy.since(100) == {100: Slot(0, 1)}
+    ticked(legacy, 103)
     legacy.outcome(other, failed=False, slow=False)
-    assert legacy.ends() == (1, 1, 0)
+    legacy.withdraw(gone)
+    assert legacy.since(100)[100] == Slot(1, 1)
+    ticked(legacy, 104)
+    assert legacy.since(100)[100] == Slot(1, 1)
+    assert 100 not in legacy.since(101)
+
+
+def test_what_is_open_for_longer_than_usual_is_taken_for_bad_until_it_ends() -> None:
+    legacy = tally(Arm.LEGACY, Mode.LEGACY)
+    legacy.usual = 1.0
+    slot = legacy.begin()
+    ticked(legacy, 108)
+    assert legacy.since(100, overdue=legacy.settled)[100] == Slot(0, 0)
+    ticked(legacy, 109)
+    assert legacy.since(100, overdue=legacy.settled)[100] == Slot(0, 1)
+    assert legacy.since(100)[100] == Slot(0, 0)
+    legacy.outcome(slot, failed=False, slow=False)
+    assert legacy.since(100, overdue=legacy.settled)[100] == Slot(1, 0)
+
+
+def test_what_is_usual_is_how_long_good_answers_take() -> None:
+    legacy = tally(Arm.LEGACY, Mode.LEGACY)
+    for seconds in (1.0, 3.0):
+        legacy.outcome(legacy.begin(), failed=False, slow=False)
+        legacy.seconds += seconds
+    legacy.outcome(legacy.begin(), failed=True, slow=False)
+    told(legacy, 101)
+    assert legacy.usual == 2.0
+    legacy.outcome(legacy.begin(), failed=False, slow=False)
+    legacy.seconds += 12.0
+    told(legacy, 102)
+    assert legacy.usual == 3.0
+
+
+def test_a_minute_is_remembered_and_no_more() -> None:
+    legacy = tally(Arm.LEGACY, Mode.LEGACY)
+    for slot in range(100, 100 + 3 * MEMORY):
+        legacy.outcome(legacy.begin(), failed=False, slow=False)
+        told(legacy, slot + 1)
+    assert len(legacy._recent) <= MEMORY
+    late = legacy.slot - 2 * MEMORY
+    legacy.outcome(late, failed=True, slow=False)
+    told(legacy, legacy.slot + 1)
+    assert late not in legacy.since(0)
 
 
 def test_a_user_is_told_once() -> None:
