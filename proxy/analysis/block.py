@@ -8,6 +8,8 @@ class Block(NamedTuple):
 
     `looks`: of how many stretches in which both arms were seen it was put together (see `plus`). A rule that may be
     wrong once in so many looks is not given more of them by what was joined only to save work.
+
+    `pending`: of legacy's bad ones, those that are open and only supposed to be bad.
     """
 
     elapsed: float = 0.0
@@ -16,6 +18,7 @@ class Block(NamedTuple):
     legacy: int = 0
     legacy_bad: int = 0
     looks: int = 0
+    pending: int = 0
 
     def plus(self, other: "Block") -> "Block":
         return Block(
@@ -25,6 +28,7 @@ class Block(NamedTuple):
             self.legacy + other.legacy,
             self.legacy_bad + other.legacy_bad,
             self.looks + other.looks,
+            self.pending + other.pending,
         )
 
     def since(self, start: "Block") -> "Block":
@@ -36,6 +40,7 @@ class Block(NamedTuple):
             self.legacy - start.legacy,
             self.legacy_bad - start.legacy_bad,
             self.looks - start.looks,
+            self.pending - start.pending,
         )
 
 

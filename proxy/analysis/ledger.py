@@ -51,11 +51,14 @@ class Stretch(NamedTuple):
 
     @property
     def failures(self) -> Block:
-        return Block(self.elapsed, self.agent, self.agent_failed, self.legacy, self.legacy_failed, self.looks)
+        return self._block(self.agent_failed, self.legacy_failed)
 
     @property
     def slowness(self) -> Block:
-        return Block(self.elapsed, self.agent, self.agent_slow, self.legacy, self.legacy_slow, self.looks)
+        return self._block(self.agent_slow, self.legacy_slow)
+
+    def _block(self, agent_bad: int, legacy_bad: int) -> Block:
+        return Block(self.elapsed, self.agent, agent_bad, self.legacy, legacy_bad, self.looks, self.pending)
 
 
 class _Cell:

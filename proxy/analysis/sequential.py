@@ -2,7 +2,7 @@
 instance for failures, another for slowness.
 
 Both take counts by blocks of time, keep some dozens of floats, and are valid under constant looking. `TwoArms` runs two
-rules side by side, a slow one (`edetector`) that is exact, and a fast one (`cusum`) that knows legacy's history.
+rules side by side, a slow one (`edetector`) that is exact, and a fast one (`twokeys`) that knows legacy's history.
 
 What is not final yet is judged by `judge`: as if it was, and nothing of it stays.
 """
@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from proxy.analysis import dumped
 from proxy.analysis.block import NOTHING, Block
-from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, TwoKeys, alternatives
+from proxy.analysis.cusum import DAY, MIN_REFERENCE, Cusum, alternatives
 from proxy.analysis.edetector import EDetector
+from proxy.analysis.twokeys import TwoKeys
 from proxy.model.measures import USER_BAD_PER_MINUTE
 
 ALPHA: Final = 0.001
@@ -73,7 +74,7 @@ class TwoArms:
 
     def restart(self) -> None:
         """Back to the start, but for legacy's history."""
-        self._fast.learn(self._waiting)
+        self._fast.legacy.learn(self._waiting)
         self._slow.restart()
         self._fast.cusum.restart()
         self._fired = None
@@ -140,12 +141,15 @@ class TwoArms:
     @property
     def rate(self) -> float | None:
         """Legacy's recent rate of bad outcomes; None where too little was seen of it."""
-        return self._fast.rate if self._fast.known else None
+        legacy = self._fast.legacy
+        return legacy.rate if legacy.known else None
 
     @property
     def reference(self) -> float | None:
-        """What the fast rule holds the agent against: legacy's rate, the margin and what is unsure about it."""
-        return self._fast.reference if self._fast.known else None
+        """What the fast rule holds the agent against as long as legacy does as usual: legacy's rate, the margin and
+        what is unsure about it."""
+        legacy = self._fast.legacy
+        return legacy.reference(legacy.rate) if legacy.known else None
 
     def dump(self) -> list[object]:
         """What it knows, as plain numbers in lists, for JSON."""
