@@ -53,6 +53,11 @@ class Breaker:
         return self._connect >= self._max_connect
 
     @property
+    def over(self) -> bool:
+        """What counts against the agent would trip it."""
+        return self.unreachable or self._half >= self._threshold or self._total >= self._threshold
+
+    @property
     def suspected(self) -> float:
         """The share of bad ones that the agent is taken to have now: the likelier alternative."""
         return TOTAL if self._total >= self._half else HALF

@@ -131,6 +131,7 @@ class Worker:
         durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
         table.retired[:] = [upstream for upstream in table.retired if upstream.busy]
         counters, histograms, parcels = self.shared.counters.drain()
+        self.shared.look_again()
         if durations:
             histograms[measures.UPSTREAM_DURATION.name] = durations
         self.link.report(counters, histograms, self.gauges(), parcels, self.shared.counters.drain_users())

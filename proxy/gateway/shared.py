@@ -87,11 +87,24 @@ class Shared:
         agent = rollout.canary.upstream
         if not agents_fault(breaker, rollout.canary.tally, drawn, rollout.fallback.tally):
             rollout.looked = look
+            rollout.accused = "" if unasked else reason
             agent.end_pause()
             return
         if unasked and agent.end_pause():
             return
-        breaker.tripped = rollout.tripped = True
+        self._trip(route, rollout, reason)
+
+    def look_again(self) -> None:
+        """A tick has passed: more is known of legacy, although no further request may have come."""
+        for route, rollout in self.table.rollouts():
+            breaker = rollout.breaker
+            if not rollout.accused or rollout.tripped or not breaker.over:
+                continue
+            if agents_fault(breaker, rollout.canary.tally, rollout.legacy.tally, rollout.fallback.tally):
+                self._trip(route, rollout, rollout.accused)
+
+    def _trip(self, route: str, rollout: RolloutEntry, reason: str) -> None:
+        rollout.breaker.tripped = rollout.tripped = True
         for name, current in self.table.rollouts():  # the table may have been replaced since that request began
             if name == route and current.breaker is rollout.breaker:
                 current.tripped = True

@@ -68,12 +68,12 @@ class RolloutEntry:
     """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
     a record, by the header's name, for those that may be recorded. `splits`: both arms serve, so that it is worth
     noting which users each gets. `looked`: when it was last found that failures are not the agent's fault (the
-    slot, and whether it let us connect)."""
+    slot, and whether it let us connect), `accused` why the breaker would trip if they were."""
 
-    __slots__ = ("_capped", "_route", "agents_users", "breaker", "bucket", "canary", "confidence", "escalate",
-                 "fallback", "fates", "key_hash", "legacy", "legacys_users", "looked", "pending", "record_share",
-                 "recorded", "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources", "spec",
-                 "splits", "tripped", "weight")  # fmt: skip
+    __slots__ = ("_capped", "_route", "accused", "agents_users", "breaker", "bucket", "canary", "confidence",
+                 "escalate", "fallback", "fates", "key_hash", "legacy", "legacys_users", "looked", "pending",
+                 "record_share", "recorded", "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources",
+                 "spec", "splits", "tripped", "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
@@ -104,6 +104,7 @@ class RolloutEntry:
         self.breaker = Breaker(spec.breaker.reference, connect_failures=spec.breaker.connect_failures)
         self.tripped = False
         self.looked = (-1, False)
+        self.accused = ""
         self.requests = 0
         self.pending = Pending()
         self.escalate = spec.escalate.header.encode()
@@ -126,7 +127,7 @@ class RolloutEntry:
         """Go on where the same rollout stood in the last snapshot."""
         self.requests, self.pending, self.repeats = old.requests, old.pending, old.repeats
         if (old.spec.version, old.spec.epoch) == (self.spec.version, self.spec.epoch):
-            self.breaker, self.tripped = old.breaker, old.tripped
+            self.breaker, self.tripped, self.accused = old.breaker, old.tripped, old.accused
             self.breaker.refer(self.spec.breaker.reference)
 
 

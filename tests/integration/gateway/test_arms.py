@@ -212,6 +212,16 @@ async def test_it_blames_no_agent_for_what_legacy_has_too(world: World) -> None:
                 break
 
 
+async def test_nobody_else_has_to_come_for_it_to_trip(world: World) -> None:
+    world.use(weight=100_000)
+    world.agent.answers = lambda _: answer(b"", 500)
+    for user in range(12):
+        assert (await world.ask(X_User_Id=f"{user}"))["x-crossfade-arm"] == "legacy"
+    await until(lambda: world.told.trips)
+    assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+    assert len(world.agent.seen) == 12
+
+
 async def test_ten_connect_failures_in_a_row_trip_it_too(world: World) -> None:
     world.use(weight=100_000)
     await world.agent.stop()

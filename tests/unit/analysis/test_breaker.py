@@ -49,6 +49,17 @@ def test_it_knows_since_when_and_how_much_fails() -> None:
     assert breaker.since == 500
 
 
+def test_what_would_trip_it_does_so_until_the_agent_is_well() -> None:
+    breaker = Breaker()
+    for _ in range(8):
+        assert not breaker.over
+        breaker.record(True)
+    assert breaker.over
+    for _ in range(20):
+        breaker.record(False)
+    assert not breaker.over
+
+
 def test_what_went_on_without_a_trip_is_soon_forgotten() -> None:
     """A fault of both arms, which is not the agent's."""
     breaker = Breaker()
