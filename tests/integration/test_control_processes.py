@@ -239,6 +239,7 @@ async def test_a_store_that_hangs_is_noticed_soon_and_costs_no_request_and_no_co
     while await crossfade.metric("crossfade_store_up") != 0.0:
         assert asyncio.get_running_loop().time() - begun < 7
         await users.more(10)
+    await crossfade.line("store_away")  # the metric tells it as soon as anybody notices; this is the recorder
     crossfade.kill("valkey", signal.SIGCONT)
     await crossfade.line("store_back")
     await users.stop()
