@@ -13,7 +13,8 @@ from benchmarks.simulate.findings import Findings
 from benchmarks.simulate.flights import Flights, Phase, failing, fly
 from benchmarks.simulate.traffic import SLOT
 from proxy.config.rollout_schema import Rollout
-from proxy.control.guard import Arrivals, Guard
+from proxy.control.arrivals import Arrivals
+from proxy.control.guard import Guard
 from proxy.gateway.compiled import SWITCH
 from proxy.model import words
 from proxy.model.measures import OUTCOMES, Result

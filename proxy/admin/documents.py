@@ -5,7 +5,7 @@ from typing import Any
 from proxy.analysis.agreement import lower_bound
 from proxy.analysis.kappa import kappa
 from proxy.analysis.segments import judge
-from proxy.config.rollout_schema import Segments
+from proxy.config.gates_schema import Segments
 from proxy.model.rollouts import ArmCount, Event, Evidence, GateResult
 from proxy.model.snapshot import RolloutSpec
 from proxy.rollout import pairs

@@ -6,8 +6,9 @@ As with an UnfitError, a sentence has no subject. Paths start at the rollout.
 
 from collections.abc import Iterator
 
+from proxy.config.gates_schema import Allowance
 from proxy.config.interpolate import Problem
-from proxy.config.rollout_schema import Allowance, Rollout
+from proxy.config.rollout_schema import Rollout
 from proxy.config.units import format_percent
 from proxy.model.snapshot import BUCKETS
 

@@ -106,6 +106,13 @@ class Upstream(Section):
     """How long a request waits for its turn; then as beyond max_queue."""
     health_check: HealthCheck | None = None
 
+    @property
+    def longest(self) -> float:
+        """Seconds that a request may take before a timeout ends it: each try waits for its turn and its connection, the
+        last one for the answer too. (Tries after an answer that was bad and took long are not in it.)"""
+        tries = (1 + self.retry.attempts) * (self.queue_timeout + self.timeouts.connect)
+        return tries + self.retry.backoff * ((1 << self.retry.attempts) - 1) + self.timeouts.response
+
     @field_validator("url")
     @classmethod
     def check_url(cls, url: str) -> str:

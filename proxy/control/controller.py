@@ -16,10 +16,9 @@ from typing import Final
 import structlog
 
 from proxy.config.compile import compile_snapshot
-from proxy.config.upstream_schema import Upstream
+from proxy.control.arrivals import Arrivals
 from proxy.control.configuration import Loaded
 from proxy.control.course import Course
-from proxy.control.guard import Arrivals
 from proxy.control.sharing import Sharing
 from proxy.model.clock import Clock
 from proxy.model.errors import ConflictError, StoreError, StoreFormatError, StoreUnavailableError
@@ -299,12 +298,4 @@ class Controller:
 def _longest(loaded: Loaded, route: str) -> float:
     """Seconds that a request of this route may take on either arm, before a timeout ends it."""
     arms = (loaded.routes[route].legacy, loaded.rollouts[route].agent)
-    return max(_patience(loaded.config.upstreams[name]) for name in arms) + _LATE
-
-
-def _patience(upstream: Upstream) -> float:
-    """Each try waits for its turn and its connection; the last one for the answer too. (Tries after an answer that was
-    bad and took long are not in it.)"""
-    timeouts, retry = upstream.timeouts, upstream.retry
-    tries = (1 + retry.attempts) * (upstream.queue_timeout + timeouts.connect)
-    return tries + retry.backoff * ((1 << retry.attempts) - 1) + timeouts.response
+    return max(loaded.config.upstreams[name].longest for name in arms) + _LATE

@@ -15,8 +15,8 @@ from typing import Final
 import structlog
 
 from proxy.config.rollout_schema import Rollout
+from proxy.control.arrivals import Key
 from proxy.control.examination import Examination
-from proxy.control.guard import Key
 from proxy.control.sharing import Lease
 from proxy.control.standing import Standing, only_measured_anew
 from proxy.control.watch import Watch
@@ -277,7 +277,8 @@ class Course:
         state, now = self._standing.known, self._clock.now()
         if verb not in _SAFE:
             self._refuse_other_plan(state)
-        return advance.command(self.plan, state, verb, actor=actor, reason=reason, now=now, full=full, gates=self.gates)
+        gates = self._examination.ask(self.plan, state)
+        return advance.command(self.plan, state, verb, actor=actor, reason=reason, now=now, full=full, gates=gates)
 
     # Steps of a look
 

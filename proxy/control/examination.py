@@ -48,6 +48,10 @@ class Examination:
         self.gates = evaluate(plan, state, *seen, now)
         return None
 
+    def ask(self, plan: Plan, state: RolloutState) -> tuple[GateResult, ...]:
+        """The gates as they stand now, by what was seen last; nothing yet, at a stage that has just begun."""
+        return evaluate(plan, state, self.evidence, self.users, self._clock.now())
+
     def interrupt(self) -> None:
         """Nothing could be seen: the time until the next look is no soak."""
         self._soak.interrupt()

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from proxy.control.guard import Key
+from proxy.control.arrivals import Key
 from proxy.model.clock import Clock
 from proxy.model.errors import StoreError
 from proxy.model.ports import Replicas

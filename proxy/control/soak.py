@@ -22,15 +22,19 @@ class Soak:
         self._looked: float | None = None
         self._stage: tuple[str, int, str] | None = None
         self._requests = 0
-        self._busy = 0.0
+        self._busy: float | None = None
 
     def look(self, state: RolloutState, requests: int) -> float:
         """The seconds of soak since the last look. `requests` are all that the agent had at this stage."""
         now, stage = self._clock.monotonic(), (state.version, state.epoch, state.stage_name)
         last, self._looked = self._looked, now
-        if stage != self._stage or requests > self._requests:
-            self._stage, self._requests, self._busy = stage, requests, now
-        if last is None or now - self._busy >= QUIET:
+        if stage != self._stage:
+            # What a process finds when it begins was there before; a stage that begins has its first one yet to come.
+            self._requests = requests if self._stage is None else 0
+            self._stage, self._busy = stage, None
+        if requests > self._requests:
+            self._requests, self._busy = requests, now
+        if last is None or self._busy is None or now - self._busy >= QUIET:
             return 0.0
         return min(now - last, MAX_ELAPSED)
 

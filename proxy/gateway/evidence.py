@@ -40,7 +40,7 @@ class Late:
         self.ok = self.failed = self.slow = self.withdrawn = 0
 
 
-class Arrivals:
+class Known:
     """Requests that arrived in one slot, as far as they are evidence, and those of them that have ended."""
 
     __slots__ = ("arrived", "failed", "ok")
@@ -80,7 +80,7 @@ class Tally:
         self.open = self.arrived = self.unasked = self.no_key = self.escalated = 0
         self.ok = self.failed = self.slow = self.withdrawn = 0
         self.seconds = self.usual = 0.0
-        self._recent: dict[int, Arrivals] = {}
+        self._recent: dict[int, Known] = {}
 
     def answered(self, code: int, duration: float, first_byte: float) -> None:
         """An answer to the client (in seconds). `first_byte` is 0 where it had no body."""
@@ -125,7 +125,7 @@ class Tally:
     def since(self, slot: int, *, overdue: int = 0) -> dict[int, Slot]:
         """What is known of the requests that arrived in `slot` or later, up to MEMORY slots ago. Those that arrived
         before `overdue` and are open still are bad: who waits for what is down fails later than who notices at once."""
-        known: dict[int, Arrivals] = {}
+        known: dict[int, Known] = {}
         for number, kept in self._recent.items():
             if number >= slot:
                 self._add_to(known, number, kept.arrived, kept.ok, kept.failed)
@@ -138,10 +138,10 @@ class Tally:
             for number, one in known.items()
         }
 
-    def _add_to(self, slots: dict[int, Arrivals], number: int, arrived: int, ok: int, failed: int) -> None:
+    def _add_to(self, slots: dict[int, Known], number: int, arrived: int, ok: int, failed: int) -> None:
         found = slots.get(number)
         if found is None:
-            found = slots[number] = Arrivals()
+            found = slots[number] = Known()
         found.add(arrived, ok, failed)
 
     def _keep(self) -> None:

@@ -5,7 +5,7 @@ a reason not to believe the comparison of the arms, so nothing moves on by it un
 """
 
 from proxy.analysis import ratio
-from proxy.config.rollout_schema import Floor, SampleRatio
+from proxy.config.gates_schema import Floor, SampleRatio
 from proxy.model.rollouts import Evidence, GateResult, RolloutState, Users
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verdict

@@ -11,7 +11,7 @@ from proxy.analysis import direction as leaning
 from proxy.analysis import kappa as chance
 from proxy.analysis import segments as kinds
 from proxy.analysis.segments import Segment
-from proxy.config.rollout_schema import Direction, Floor, Segments
+from proxy.config.gates_schema import Direction, Floor, Segments
 from proxy.model.rollouts import OTHER, Evidence, GateResult, RolloutState
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verdict

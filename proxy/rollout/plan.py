@@ -12,17 +12,8 @@ from typing import Any, Final
 import orjson
 
 from proxy.config.freeze import Freeze
-from proxy.config.rollout_schema import (
-    Allowance,
-    Ceiling,
-    Direction,
-    Floor,
-    Gates,
-    Guard,
-    Rollout,
-    SampleRatio,
-    Segments,
-)
+from proxy.config.gates_schema import Allowance, Ceiling, Direction, Floor, Gates, Guard, SampleRatio, Segments
+from proxy.config.rollout_schema import Rollout
 from proxy.model.snapshot import BUCKETS
 
 SPLIT_STAGE = "split"

@@ -9,7 +9,7 @@ fails on proof: where the agent's rate is surely above the most that legacy's ca
 from typing import Final, NamedTuple
 
 from proxy.analysis.agreement import exceeds, lower_bound
-from proxy.config.rollout_schema import Allowance, Ceiling
+from proxy.config.gates_schema import Allowance, Ceiling
 from proxy.model.rollouts import Evidence, GateResult, RolloutState
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verdict

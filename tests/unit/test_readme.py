@@ -9,8 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 
 from proxy.config.fields import Section
+from proxy.config.gates_schema import Ceiling, Floor
 from proxy.config.load import load
-from proxy.config.rollout_schema import Ceiling, Floor
 from proxy.config.schema import Config
 from proxy.model.measures import COUNTERS, GAUGES, HISTOGRAMS
 from proxy.telemetry.exposition import PREFIX

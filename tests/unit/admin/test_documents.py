@@ -6,7 +6,7 @@ import orjson
 
 from proxy.admin.documents import event_document, evidence_document, explanation_document, stage_document
 from proxy.analysis.agreement import lower_bound
-from proxy.config.rollout_schema import Segments
+from proxy.config.gates_schema import Segments
 from proxy.model.rollouts import Event, Evidence, GateResult
 from proxy.model.snapshot import KeySource
 from proxy.model.words import Verdict

@@ -19,3 +19,11 @@ def test_credentials_are_in_no_repr() -> None:
     assert "hunter2" not in repr(upstream)
     assert "hunter2" not in upstream.model_dump_json()
     assert upstream.set_headers == {"authorization": "Bearer hunter2"}
+
+
+def test_the_longest_that_a_request_may_take_counts_its_waits_and_tries() -> None:
+    """Its turn and its connection each time, the pauses between, and the answer once."""
+    plain = {"url": "http://a", "queue_timeout": "20s", "timeouts": {"connect": "1s", "response": "30s"}}
+    assert Upstream.model_validate(plain).longest == 20 + 1 + 30
+    retried = Upstream.model_validate({**plain, "retry": {"attempts": 2, "backoff": "1s"}})
+    assert retried.longest == 3 * (20 + 1) + (1 + 2) + 30

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from proxy.config.load import load
+from proxy.config.rollout_schema import Rollout
 from proxy.config.schema import Config
 from proxy.model.errors import ConfigError
 
@@ -52,3 +53,10 @@ def spoiled(old: str, new: str, text: str = SMALL) -> list[str]:
 def with_rollout(lines: str) -> str:
     """The small configuration with more keys in its rollout; they start on line 13."""
     return SMALL + "".join(f"      {line}\n" for line in lines.splitlines())
+
+
+def rollout_of(text: str) -> Rollout:
+    """Of the text's first route."""
+    rollout = loaded(text).routes[0].rollout
+    assert rollout is not None
+    return rollout

@@ -526,8 +526,11 @@ async def test_a_holder_that_woke_up_too_late_moves_nothing(store: Store) -> Non
 
 
 async def test_without_requests_to_the_agent_no_time_counts(store: Store) -> None:
-    scene = Scene(store)
+    scene, store.quiet = Scene(store), True
     await scene.course.settle()
+    for _ in range(5):
+        await scene.look(MAX_ELAPSED)
+    assert scene.soaked == 0.0
     await store.fill("shadow", agreeing=1)
     for _ in range(100):
         await scene.look(MAX_ELAPSED)

@@ -66,6 +66,7 @@ async def scene(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_a_route_with_a_rollout(scene: Scene) -> None:
+    scene.store.quiet = True
     await scene.store.fill("shadow", agreeing=90)
     await scene.controller.renew()
     await scene.controller.look()

@@ -1,5 +1,7 @@
 """Which of the time that passes is soak."""
 
+import pytest
+
 from proxy.control.soak import MAX_ELAPSED, QUIET, Soak
 from proxy.model.rollouts import RolloutState
 from proxy.model.words import Phase
@@ -10,13 +12,17 @@ CANARY = RolloutState("refunds", "v1", Phase.PROGRESSING, 1, "canary", 5_000, 10
 
 
 class Looker:
-    def __init__(self) -> None:
+    """`requests` are all that the agent had; each look finds one more, unless it is told how many."""
+
+    def __init__(self, requests: int = 0) -> None:
         self.clock = FakeClock()
         self.soak = Soak(self.clock)
+        self.requests = requests
 
-    def look(self, seconds: float, requests: int = 1, state: RolloutState = SHADOW) -> float:
+    def look(self, seconds: float, more: int = 1, state: RolloutState = SHADOW) -> float:
         self.clock.advance(seconds)
-        return self.soak.look(state, requests)
+        self.requests += more
+        return self.soak.look(state, self.requests)
 
 
 def test_it_is_the_time_between_two_looks() -> None:
@@ -36,16 +42,25 @@ def test_the_time_in_which_somebody_else_decided_is_none() -> None:
     assert [looker.look(1), looker.look(1)] == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("before", [0, 1_000], ids=["a new rollout", "a restart"])
+def test_it_begins_with_the_agents_first_request(before: int) -> None:
+    looker = Looker(before)
+    assert sum(looker.look(1, more=0) for _ in range(10)) == 0.0
+    assert [looker.look(1), looker.look(1, more=0)] == [1.0, 1.0]
+
+
 def test_it_ends_when_the_agent_has_had_no_request_for_long_and_goes_on_with_the_next() -> None:
     looker = Looker()
     looker.look(0)
-    counted = sum(looker.look(1) for _ in range(2 * int(QUIET)))
+    looker.look(0)
+    counted = sum(looker.look(1, more=0) for _ in range(2 * int(QUIET)))
     assert counted == QUIET - 1
-    assert [looker.look(1), looker.look(1, requests=2), looker.look(1, requests=2)] == [0.0, 1.0, 1.0]
+    assert [looker.look(1, more=0), looker.look(1), looker.look(1, more=0)] == [0.0, 1.0, 1.0]
 
 
 def test_another_stage_begins_with_requests_of_its_own() -> None:
-    looker = Looker()
-    looker.look(0, requests=1_000)
-    looker.look(QUIET, requests=1_000)
-    assert looker.look(1, requests=0, state=CANARY) == 1.0
+    looker = Looker(1_000)
+    looker.look(0)
+    looker.requests = 0
+    assert looker.look(1, more=0, state=CANARY) == 0.0
+    assert looker.look(1, more=1, state=CANARY) == 1.0

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from redis import asyncio as aredis
 
@@ -73,12 +74,14 @@ class Lease:
 
 
 class Store:
-    """The real one, through which a test can reach in. `away` lets each call fail; `hold` lets calls wait."""
+    """The real one, through which a test can reach in. `away` lets each call fail; `hold` lets calls wait. Unless it is
+    `quiet`, the agent has had one request more each time that its evidence is asked for: soak needs traffic."""
 
     def __init__(self, redis: aredis.Redis) -> None:
         self.redis = redis
         self._states, self._pairs = StateStore(redis), PairStore(redis)
-        self.away = False
+        self.away = self.quiet = False
+        self._trickle = 0
         self.waiting = asyncio.Event()
         self.held = 0
         self._held, self._release = "", asyncio.Event()
@@ -103,7 +106,11 @@ class Store:
 
     async def evidence(self, route: str, version: str, epoch: int, stage: str) -> Evidence:
         await self.reach("evidence")
-        return await self._states.evidence(route, version, epoch, stage)
+        seen = await self._states.evidence(route, version, epoch, stage)
+        if self.quiet:
+            return seen
+        self._trickle += 1
+        return replace(seen, agent=replace(seen.agent, requests=seen.agent.requests + self._trickle))
 
     async def users(self, route: str, version: str, epoch: int, stage: str, weight: int) -> Users:
         await self.reach("users")

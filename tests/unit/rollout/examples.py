@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from proxy.config.rollout_schema import Allowance, Ceiling, Direction, Floor, SampleRatio, Segments
+from proxy.config.gates_schema import Allowance, Ceiling, Direction, Floor, SampleRatio, Segments
 from proxy.model.rollouts import ArmCount, Evidence, RolloutState, Users
 from proxy.model.snapshot import BUCKETS
 from proxy.model.words import Verb

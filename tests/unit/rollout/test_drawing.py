@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.rollout_schema import Floor, SampleRatio
+from proxy.config.gates_schema import Floor, SampleRatio
 from proxy.model.rollouts import Evidence, Users
 from proxy.model.words import Verdict
 from proxy.rollout.drawing import key_coverage, sample_ratio

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.config.rollout_schema import Direction, Floor, Segments
+from proxy.config.gates_schema import Direction, Floor, Segments
 from proxy.model.rollouts import OTHER, Evidence
 from proxy.model.words import Verdict
 from proxy.rollout.pairs import agreement, direction, judge, kappa, segments

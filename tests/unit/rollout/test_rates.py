@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.rollout_schema import Allowance, Ceiling
+from proxy.config.gates_schema import Allowance, Ceiling
 from proxy.model.rollouts import ArmCount, Evidence, GateResult, RolloutState
 from proxy.model.words import Verdict
 from proxy.rollout import rates
