@@ -525,6 +525,15 @@ async def test_a_holder_that_woke_up_too_late_moves_nothing(store: Store) -> Non
     assert first.where == ("paused", "shadow", 0)
 
 
+async def test_a_verb_in_the_first_moment_of_a_stage_is_written_down_with_its_gates(store: Store) -> None:
+    scene = await at_canary(store)
+    await scene.course.command(Verb.PROMOTE, actor="ana", reason="", full=False)
+    event = (await store.history("refunds"))[0]
+    assert (event.kind, event.before[1]) == ("promote", "canary")
+    assert {"soak", "min_samples", "error_rate"} <= {result.name for result in event.gates}
+    assert {result.samples for result in event.gates} == {0}  # nothing was seen there yet, and that is written down
+
+
 async def test_without_requests_to_the_agent_no_time_counts(store: Store) -> None:
     scene, store.quiet = Scene(store), True
     await scene.course.settle()
