@@ -2,7 +2,8 @@
 
 The example with every key explained is `config/crossfade.yaml`. What fields have in common is in `fields` and `units`;
 the way in is in `listen_schema`, an upstream in `upstream_schema`, a route's rollout in `rollout_schema`, and what
-decides on it in `gates_schema`; what takes more than one section to see is in `checks` and `rollout_checks`. The sentence of an UnfitError has no subject (see there).
+decides on it in `gates_schema`; what takes more than one section to see is in `checks` and `rollout_checks`. The
+sentence of an UnfitError has no subject (see there).
 """
 
 from typing import Annotated, Any, ClassVar, Final, Literal
