@@ -5,13 +5,12 @@ Traffic is drawn tick by tick (0.2 s): ten agent and ninety legacy requests, or 
 
 from collections.abc import Callable
 from json import dumps, loads
-from math import exp, log
+from math import log
 from random import Random
 
 import pytest
 
 from proxy.analysis.block import Block
-from proxy.analysis.cusum import COUNT, Cusum
 from proxy.analysis.sequential import Finding, OneArm, TwoArms
 from proxy.model.measures import USER_BAD_PER_MINUTE
 
@@ -160,24 +159,6 @@ def test_looking_more_often_makes_each_look_stricter(parts: int) -> None:
         for _ in range(parts):
             often.step(1.0 / parts, 1, 0, 1, 0)
     assert often._fast.cusum.threshold - once._fast.cusum.threshold == pytest.approx(log(parts))
-
-
-def test_what_was_joined_to_save_work_is_no_chance_to_look_less_strictly() -> None:
-    joined, apart = Cusum(0.001, TICK), Cusum(0.001, TICK)
-    for _ in range(100):
-        joined.look(Block(5 * TICK, 50, 0, 450, 0, looks=5))
-        apart.look(Block(TICK, 10, 0, 90, 0))
-    assert joined.threshold == pytest.approx(apart.threshold)
-
-
-def test_the_looks_of_a_day_spend_alpha_whatever_their_distances() -> None:
-    rng, cusum, spent, elapsed = Random("distances"), Cusum(0.001, TICK), 0.0, 0.0
-    while elapsed < 86_400.0:
-        distance = rng.choice((0.2, 0.2, 1.0, 7.0))
-        elapsed += distance
-        cusum.look(Block(distance, 1, 0, 1, 0))
-        spent += COUNT * exp(-cusum.threshold)
-    assert spent == pytest.approx(0.001, rel=0.01)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, -1.0, 1e-12, 1e12])
