@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -248,12 +249,20 @@ class Stage:
         self.file.write_text(text)
 
 
+_PORTS = count(20_000 + 2_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 6))
+
+
 def free_port() -> int:
-    """A port for the admin API: one that stays the same when the control process is started again."""
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port for the admin API: one that stays the same when the control process is started again.
+
+    Below those that the system gives out by itself: one of these may be had by another test's sockets before it is used.
+    Tests that run at the same time take theirs from different places.
+    """
+    for port in _PORTS:
+        with closing(socket.socket()) as found, suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports do not end")
 
 
 def decides(decision: str) -> ScriptedUpstream:
