@@ -255,8 +255,8 @@ _PORTS = count(20_000 + 2_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0"
 def free_port() -> int:
     """A port for the admin API: one that stays the same when the control process is started again.
 
-    Below those that the system gives out by itself: one of these may be had by another test's sockets before it is used.
-    Tests that run at the same time take theirs from different places.
+    Below those that the system gives out by itself: one of these may be another test's before it is used. Tests that
+    run at the same time take theirs from different places.
     """
     for port in _PORTS:
         with closing(socket.socket()) as found, suppress(OSError):
