@@ -16,6 +16,7 @@ def fields(record: Record) -> tuple[Any, ...]:
         record.target.encode("latin-1"), bytes.fromhex(record.key_hash), record.bucket, record.arm, record.mode,
         record.reason, record.fate, lines(record.headers), record.body or b"", record.truncated,
         escalation.encode("latin-1"), why, *outcome(record.legacy), *outcome(record.agent),
+        outcome(record.repeat) if record.repeat is not None else None,
     )  # fmt: skip
 
 

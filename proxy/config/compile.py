@@ -1,6 +1,6 @@
 """From a checked Config and the rollouts' placements to the Snapshot that workers decide by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from proxy.config.listen_schema import Listen, ListenTls
 from proxy.config.rollout_schema import CookieKey, HeaderKey, Key, QueryKey, Rollout
 from proxy.config.schema import Config, Route
+from proxy.config.sharing_schema import Escalations
 from proxy.config.upstream_schema import Upstream, UpstreamTls
 from proxy.model import snapshot as made
 from proxy.model.snapshot import Placement, Snapshot
@@ -26,7 +27,29 @@ def compile_snapshot(
         listen=_listen(config.listen, digests),
         access_log=config.listen.access_log,
         override_secret=config.override.secret if config.override else "",
+        callbacks=tuple(_callbacks(config)),
+        link=_link(config.escalations),
+        sealing=sealing_keys(config),
     )
+
+
+def sealing_keys(config: Config) -> tuple[made.SealingKey, ...]:
+    """The first one seals."""
+    keys = config.encryption.keys if config.encryption else ()
+    return tuple(made.SealingKey(key.id, key.key) for key in keys)
+
+
+def _callbacks(config: Config) -> Iterator[made.CallbackSpec]:
+    for route in config.routes:
+        pending = route.rollout.pending if route.rollout else None
+        if pending is not None and (callback := pending.callback) is not None:
+            yield made.CallbackSpec(route.name, callback.path_prefix, route.match.host, callback.max_body)
+
+
+def _link(escalations: Escalations) -> made.LinkSpec:
+    if escalations.url is None or escalations.secret is None:
+        return made.LinkSpec()
+    return made.LinkSpec(escalations.url.rstrip("/"), escalations.secret, escalations.valid)
 
 
 def tls_files(config: Config) -> dict[str, str]:
@@ -132,6 +155,8 @@ def _rollout(rollout: Rollout, placement: Placement) -> made.RolloutSpec:
             max_pending=shadow.max_pending,
             max_pending_bytes=shadow.max_pending_bytes,
             timeout=shadow.timeout,
+            repeat=shadow.repeat,
+            set_headers=tuple((header.lower(), value) for header, value in shadow.set_headers.items()),
         ),
         fallback=made.FallbackSpec(on=rollout.fallback.on, max_body=rollout.fallback.max_body),
         escalate=made.EscalateSpec(
@@ -146,6 +171,7 @@ def _rollout(rollout: Rollout, placement: Placement) -> made.RolloutSpec:
         ),
         breaker=made.BreakerSpec(reference=placement.reference),
         slower_than=rollout.guard.latency.slower_than if rollout.guard.latency else 0.0,
+        audit=rollout.audit,
     )
 
 

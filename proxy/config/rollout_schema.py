@@ -5,15 +5,18 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from proxy.config.compare_schema import Compare
 from proxy.config.fields import CookieName, HeaderName, JsonPath, Name, Section, Shape, Words
 from proxy.config.freeze import FreezeWindow, TimeZone, Window, fill_the_week
 from proxy.config.gates_schema import Gates, Guard
+from proxy.config.late_schema import Pending
+from proxy.config.record_schema import Record
+from proxy.config.sharing_schema import Headers
 from proxy.config.units import (
     Duration,
     Percent,
     PositiveDuration,
     PositiveSize,
-    Share,
     Size,
     UnfitError,
     Whole,
@@ -70,6 +73,11 @@ class Shadow(Section):
     """Bodies held for copies under way, per worker."""
     timeout: PositiveDuration = 30.0
     """For the whole copy, from connecting to the answer's end (fate `timed_out`)."""
+    repeat: Percent = 0
+    """Percent of the copies that are sent to the agent once more, when it has answered: how far it differs from itself
+    is its own noise."""
+    set_headers: Headers = Field(default_factory=dict, repr=False)
+    """Headers of copies alone, in place of the agent's own of that name: credentials that cannot act. Never shown."""
 
 
 class Fallback(Section):
@@ -97,48 +105,6 @@ class Escalate(Section):
     header: HeaderName = "x-crossfade-escalate"
     """The answer's header by which the agent hands over; its value is the reason."""
     confidence: Confidence | None = None
-
-
-class Fields(Section):
-    ignore: tuple[JsonPath, ...] = ()
-    """Members that may differ, such as ids and times."""
-    tolerance: dict[JsonPath, Share] = Field(default_factory=dict)
-    """Members that may differ by a share of legacy's number."""
-
-
-class Compare(Section):
-    decision: JsonPath | None = None
-    """The value on which both arms must agree; without it the whole bodies are compared."""
-    fields: Fields = Fields()
-
-
-_CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
-
-
-class Record(Section):
-    """What is kept of each request."""
-
-    percent: Percent = BUCKETS
-    """Percent of requests that are recorded."""
-    max_body: Size = 64 << 10
-    """Bodies are kept up to here; 0 keeps none."""
-    headers: tuple[HeaderName, ...] = ("content-type",)
-    """The only headers that are kept."""
-    redact: tuple[str, ...] = (
-        "password", "passwd", "secret", "token", "access_token", "refresh_token", "id_token", "api_key", "apikey",
-        "authorization", "cookie", "private_key", "client_secret", "card_number", "cvv",
-    )  # fmt: skip
-    """JSON members, by name and at any depth, whose values are replaced before anything is stored."""
-    max_pairs: Whole = Field(default=100_000, ge=100, le=100_000_000)
-    """Pairs kept for the route; the oldest go first."""
-
-    @field_validator("headers")
-    @classmethod
-    def no_credentials(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
-        for index, header in enumerate(headers):
-            if header.lower() in _CREDENTIALS:
-                raise UnfitError("carries credentials and is never recorded; leave it out", at=(index,))
-        return headers
 
 
 class Stage(Section):
@@ -184,10 +150,14 @@ class Rollout(Section):
     salt: Annotated[str, Field(min_length=1, max_length=64)]
     """Keys the hash that puts users into buckets. Another salt draws the users anew."""
     shadow: Shadow = Shadow()
+    audit: Percent = 0
+    """Percent of what the agent serves that is copied to legacy, so that a human still judges it. Legacy is told that
+    it is a copy (x-crossfade-mode: shadow) and must not act on it twice."""
     fallback: Fallback = Fallback()
     escalate: Escalate = Escalate()
     compare: Compare = Compare()
     record: Record = Record()
+    pending: Pending | None = None
     guard: Guard = Guard()
     gates: Gates = Gates()
     holdback: Percent = 0

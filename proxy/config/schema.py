@@ -24,6 +24,7 @@ from proxy.config.fields import (
 )
 from proxy.config.listen_schema import Limits, Listen
 from proxy.config.rollout_schema import Rollout
+from proxy.config.sharing_schema import Encryption, Escalations, Traces
 from proxy.config.store_url import check_store, mask_store
 from proxy.config.units import Duration, PositiveDuration, UnfitError, parse_whole
 from proxy.config.upstream_schema import Upstream
@@ -121,5 +122,9 @@ class Config(Section):
     """How long requests under way may then take to finish."""
     limits: Limits = Limits()
     override: Override | None = None
+    encryption: Encryption | None = None
+    """Without it, what is recorded is stored as it is."""
+    escalations: Escalations = Escalations()
+    traces: Traces = Traces()
     upstreams: dict[Name, Upstream] = Field(min_length=1)
     routes: tuple[Route, ...] = Field(min_length=1)

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 import structlog
 
+from proxy.config.record_schema import Record as RecordRules
 from proxy.config.rollout_schema import Rollout
 from proxy.model.measures import OUTCOMES, Result
-from proxy.model.records import split, unpack
-from proxy.model.rollouts import Batch
+from proxy.model.records import Record, split, unpack
+from proxy.model.rollouts import Batch, Kept
 from proxy.model.snapshot import BUCKETS
 from proxy.model.tick import Tick, unpack_buckets
 from proxy.model.words import Arm, Match
@@ -60,23 +61,24 @@ class RouteRules(NamedTuple):
     """How one route's records become pairs, and how many the store keeps of them."""
 
     rules: Rules
-    max_pairs: int
+    record: RecordRules
 
 
 def route_rules(rollout: Rollout) -> RouteRules:
     """Raises ValueError where the rollout has a path that is no JSONPath."""
-    return RouteRules(rules(rollout), rollout.record.max_pairs)
+    return RouteRules(rules(rollout), rollout.record)
 
 
 class _Draft:
     """A batch in the making."""
 
-    __slots__ = ("pairs", "tallies", "users")
+    __slots__ = ("outcomes", "pairs", "tallies", "users")
 
     def __init__(self) -> None:
         self.tallies: dict[StageKey, Tally] = {}
         self.users: dict[WeightKey, tuple[frozenset[int], frozenset[int]]] = {}
-        self.pairs: list[tuple[str | None, bytes]] = []
+        self.pairs: list[Kept] = []
+        self.outcomes: list[bytes] = []
 
     def tally(self, key: StageKey) -> Tally:
         found = self.tallies.get(key)
@@ -84,9 +86,20 @@ class _Draft:
             found = self.tallies[key] = Tally()
         return found
 
-    def batch(self, tick: Tick, route: str, max_pairs: int) -> Batch:
+    def batch(self, tick: Tick, route: str, record: RecordRules) -> Batch:
         evidence = {key: tally.evidence() for key, tally in self.tallies.items()}
-        return Batch(route, tick.source, tick.seq, evidence, self.users, tuple(self.pairs), max_pairs)
+        return Batch(
+            route,
+            tick.source,
+            tick.seq,
+            evidence,
+            self.users,
+            tuple(self.pairs),
+            tuple(self.outcomes),
+            record.max_pairs,
+            record.max_bytes,
+            record.max_age,
+        )
 
 
 async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped) -> list[Batch]:
@@ -105,7 +118,7 @@ async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: 
     except ValueError as error:
         dropped("", MALFORMED, 1)
         _log.error("records_unreadable", source=tick.source, problem=str(error))
-    return [draft.batch(tick, route, by_route[route].max_pairs) for route, draft in drafts.items()]
+    return [draft.batch(tick, route, by_route[route].record) for route, draft in drafts.items()]
 
 
 def _book_outcomes(tick: Tick, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft]) -> None:
@@ -156,9 +169,14 @@ def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[s
         _log.error("record_malformed", route=route, problem=type(error).__name__)
         return
     draft = drafts.setdefault(route, _Draft())
-    draft.pairs.append((pair.verdict, document))
+    draft.pairs.append(_kept(pair, document, record))
     if pair.verdict is not None:
         _book_pair(pair, pair.verdict, draft.tally((record.version, record.epoch, record.stage)))
+
+
+def _kept(pair: Pair, document: bytes, record: Record) -> Kept:
+    escalation = record.escalation[0] if record.escalation is not None else ""
+    return Kept(pair.verdict, document, record.at, record.key_hash, escalation=escalation)
 
 
 def _book_pair(pair: Pair, verdict: Match, tally: Tally) -> None:

@@ -236,9 +236,9 @@ class Recorder:
 
     def _count_pairs(self, batch: Batch) -> None:
         counts: dict[str, int] = {}
-        for verdict, _ in batch.pairs:
-            if verdict is not None:
-                counts[verdict] = counts.get(verdict, 0) + 1
+        for pair in batch.pairs:
+            if pair.verdict is not None:
+                counts[pair.verdict] = counts.get(pair.verdict, 0) + 1
         for verdict, count in counts.items():
             self._metrics.count_pairs(batch.route, verdict, count)
 

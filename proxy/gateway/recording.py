@@ -133,5 +133,6 @@ class Notes:
             legacy.status, legacy.duration, legacy.error, legacy.headers, legacy.body(), legacy.truncated,
             legacy.first_byte,
             agent.status, agent.duration, agent.error, agent.headers, agent.body(), agent.truncated, agent.first_byte,
+            None,
         )  # fmt: skip
         return fields, len(body) + legacy.size + agent.size

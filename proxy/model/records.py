@@ -5,7 +5,10 @@ queues and spools. Packed it is a msgpack array of FIELDS values:
 
 - those of `Record` from `request_id` to `truncated`, in their order;
 - the escalation's id and reason, both empty without one;
-- those of `Outcome`, in their order, for legacy and then for the agent; `status` NOT_ASKED for an arm that was not.
+- those of `Outcome`, in their order, for legacy and then for the agent; `status` NOT_ASKED for an arm that was not;
+- the same fields as one array for the agent's answer to the same request asked again, nil where it was not.
+
+A callback, read while it passed through, is an array of CALLBACK_FIELDS values: those of `Callback`.
 
 Flat, and with bytes for what was bytes, so that it costs the worker the least: texts that came over HTTP, all latin-1;
 headers as lines, `name: value\\r\\n` each; for the trace its whole `traceparent`; the key's hash. A body that there is
@@ -66,11 +69,25 @@ class Record(NamedTuple):
     legacy: Outcome | None = None
     agent: Outcome | None = None
     escalation: tuple[str, str] | None = None
+    repeat: Outcome | None = None
+    """What the agent said to the same request once more; how far it differs from itself is its own noise."""
 
 
+class Callback(NamedTuple):
+    """A human's late decision as it passed through on its way to whoever waits for it: the body of a request below the
+    callback's path of `route`, which its upstream took. `request_id` is of the request that brought it."""
+
+    route: str
+    at: float
+    request_id: str
+    body: bytes
+
+
+CALLBACK_FIELDS: Final = len(Callback._fields)
 _LEGACY: Final = Record._fields.index("legacy") + 2
 _AGENT: Final = _LEGACY + len(Outcome._fields)
-FIELDS: Final = _AGENT + len(Outcome._fields)
+_REPEAT: Final = _AGENT + len(Outcome._fields)
+FIELDS: Final = _REPEAT + 1
 _TRACE_ID: Final = slice(3, 35)
 
 
@@ -94,6 +111,16 @@ def split(data: bytes) -> Iterator[Any]:
         raise ValueError("the records end within one")
 
 
+def is_callback(fields: Sequence[Any]) -> bool:
+    return isinstance(fields, tuple) and len(fields) == CALLBACK_FIELDS
+
+
+def unpack_callback(fields: Sequence[Any]) -> Callback:
+    """The callback from its values. Raises TypeError or ValueError on a wrong shape."""
+    route, at, request_id, body = fields
+    return Callback(route, at, str(request_id, "latin-1"), body)
+
+
 def unpack(fields: Sequence[Any]) -> Record:
     """The record from its FIELDS values. Raises TypeError or ValueError on a wrong shape."""
     if not isinstance(fields, tuple) or len(fields) != FIELDS:
@@ -106,8 +133,9 @@ def unpack(fields: Sequence[Any]) -> Record:
         str(request_id, "latin-1"), str(trace[_TRACE_ID], "latin-1"), route, version, stage, epoch, at,
         str(method, "latin-1"), str(target, "latin-1"), bytes.hex(key_hash), bucket, arm, mode, reason, fate,
         _headers(headers), body or None, truncated,
-        _outcome(fields[_LEGACY:_AGENT]), _outcome(fields[_AGENT:]),
+        _outcome(fields[_LEGACY:_AGENT]), _outcome(fields[_AGENT:_REPEAT]),
         (str(escalation, "latin-1"), why) if escalation else None,
+        _outcome(fields[_REPEAT]) if fields[_REPEAT] is not None else None,
     )  # fmt: skip
 
 

@@ -60,7 +60,10 @@ class Evidence:
 
     `agent_yes` and `agent_no` are the pairs in which only the agent, and only legacy, said yes (`gates.direction`).
     `segments` are (matched, mismatched) by segment, `decisions` the comparable pairs by (legacy's decision, the
-    agent's). Both are bounded where they are counted; what does not fit is under `OTHER`.
+    agent's). `fields` are (pairs, repeats) that differ at a place, by its path without indices. All three are bounded
+    where they are counted; what does not fit is under `OTHER`.
+
+    `repeats` are requests that the agent was asked twice, `repeats_alike` those of them to which it said the same.
     """
 
     legacy: ArmCount = ArmCount()
@@ -75,8 +78,11 @@ class Evidence:
     fallbacks: int = 0
     agent_yes: int = 0
     agent_no: int = 0
+    repeats: int = 0
+    repeats_alike: int = 0
     segments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     decisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    fields: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 OTHER: Final = "(other)"
@@ -157,13 +163,32 @@ class Event:
     gates: tuple[GateResult, ...] = ()
 
 
+class Kept(NamedTuple):
+    """A pair as the store keeps it.
+
+    `document` is its JSON object without `id`, which the store gives; sealed where there are keys. `verdict` is None
+    where only one arm was asked. `at` (Unix seconds) and `key_hash` (hex) are there for erasure. A pending pair is open
+    until `until` (Unix seconds) for whoever names one of its `refs` (`proxy.outcomes.late`). `escalation` is the id
+    under which the human finds it, empty where there was none.
+    """
+
+    verdict: str | None
+    document: bytes
+    at: float = 0.0
+    key_hash: str = ""
+    refs: tuple[str, ...] = ()
+    until: float = 0.0
+    escalation: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One tick's share of one route, as the store keeps it: exactly once for each (source, seq).
 
     `evidence` is what to add, by (version, epoch, stage). `users` are buckets seen, of users served by legacy and by
-    the agent, by (version, epoch, stage, weight); adding them twice does no harm. `pairs` are (verdict, JSON object
-    without `id`, which the store gives); the verdict is None where only one arm was asked.
+    the agent, by (version, epoch, stage, weight); adding them twice does no harm. `outcomes` are late decisions
+    that were read in passing, as `proxy.storage.late` keeps them. The last three bound what is kept of the route's
+    pairs: their number, their bytes, their age in seconds.
     """
 
     route: str
@@ -171,5 +196,8 @@ class Batch:
     seq: int
     evidence: dict[tuple[str, int, str], Evidence] = field(default_factory=dict)
     users: dict[tuple[str, int, str, int], tuple[frozenset[int], frozenset[int]]] = field(default_factory=dict)
-    pairs: tuple[tuple[str | None, bytes], ...] = ()
+    pairs: tuple[Kept, ...] = ()
+    outcomes: tuple[bytes, ...] = ()
     max_pairs: int = 100_000
+    max_bytes: int = 1 << 30
+    max_age: float = 90 * 86_400.0

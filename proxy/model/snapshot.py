@@ -104,13 +104,16 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class ShadowSpec:
-    """`share` of BUCKETS is copied; the bounds are per worker. `timeout` is for the whole copy."""
+    """`share` of BUCKETS is copied; the bounds are per worker. `timeout` is for the whole copy. `repeat` of BUCKETS is
+    the share of copies that are sent again. `set_headers` are of copies alone."""
 
     share: int = BUCKETS
     max_body: int = 1 << 20
     max_pending: int = 256
     max_pending_bytes: int = 64 << 20
     timeout: float = 30.0
+    repeat: int = 0
+    set_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ class EscalateSpec:
 
 @dataclass(frozen=True, slots=True)
 class RecordSpec:
-    """What is recorded: a share of BUCKETS, bodies up to `max_body`, headers by allow-list (lower case)."""
+    """What is recorded: a share of BUCKETS, bodies up to `max_body`, headers by allow-list (lower case); that of the
+    decision, where a header has it, is among them."""
 
     share: int = BUCKETS
     max_body: int = 64 << 10
@@ -169,6 +173,8 @@ class RolloutSpec:
     record: RecordSpec = RecordSpec()
     breaker: BreakerSpec = BreakerSpec()
     slower_than: float = 0.0
+    audit: int = 0
+    """Share of BUCKETS of what the agent serves that is copied to legacy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,34 @@ class RouteSpec:
     rollout: RolloutSpec | None = None
     upgrades: frozenset[str] = frozenset({"websocket"})
     """Protocols (lower case) that a connection may change to."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSpec:
+    """Requests below `path_prefix` (whole segments, of `host` where it is given) bring late decisions for `route`."""
+
+    route: str
+    path_prefix: str
+    host: str = ""
+    max_body: int = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """The link by which a human finds an escalation: `url` is of the admin side, `secret` signs, it works for `valid`
+    seconds. Empty: none is given."""
+
+    url: str = ""
+    secret: str = field(default="", repr=False)
+    valid: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """`key` is base64."""
+
+    id: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +283,8 @@ class ListenSpec:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`override_secret` signs the testers' header (empty: no override)."""
+    """`override_secret` signs the testers' header (empty: no override). The first key of `sealing` seals what workers
+    put on disk, all open it."""
 
     number: int
     routes: tuple[RouteSpec, ...]
@@ -258,6 +293,9 @@ class Snapshot:
     listen: ListenSpec = ListenSpec()
     access_log: bool = False
     override_secret: str = field(default="", repr=False)
+    callbacks: tuple[CallbackSpec, ...] = ()
+    link: LinkSpec = LinkSpec()
+    sealing: tuple[SealingKey, ...] = ()
 
 
 @cache

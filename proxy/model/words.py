@@ -80,6 +80,10 @@ class Match(StrEnum):
     MATCHED = "matched"
     MISMATCHED = "mismatched"
     INCOMPARABLE = "incomparable"
+    PENDING = "pending"
+    """The human has not decided yet: legacy said that the answer comes later."""
+    EXPIRED = "expired"
+    """The human's decision did not come in time."""
 
 
 class Verb(StrEnum):

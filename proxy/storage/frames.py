@@ -1,18 +1,19 @@
-"""Batches as bytes, for the spool: msgpack `[2, [batch, ...]]`, one frame for one tick's share of all routes."""
+"""Batches as bytes, for the spool: msgpack `[3, [batch, ...]]`, one frame for one tick's share of all routes."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgpack
 
-from proxy.model.rollouts import Batch, Evidence
+from proxy.model.rollouts import Batch, Evidence, Kept
 from proxy.model.tick import pack_buckets, unpack_buckets
 from proxy.storage.tally import from_row, row
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
-_BEFORE: Final = 1
-"""The format before: counts alone, and no users. It is read: a spool may hold it while Crossfade is upgraded."""
+_BEFORE: Final = (1, 2)
+"""The formats before: 1 with counts alone and no users, 2 with pairs of verdict and document alone. They are read: a
+spool may hold them while Crossfade is upgraded."""
 
 
 def encode(batches: list[Batch]) -> bytes:
@@ -25,6 +26,9 @@ def encode(batches: list[Batch]) -> bytes:
             [[*key, *_evidence(evidence)] for key, evidence in batch.evidence.items()],
             batch.pairs,
             [[*key, pack_buckets(legacy), pack_buckets(agent)] for key, (legacy, agent) in batch.users.items()],
+            batch.outcomes,
+            batch.max_bytes,
+            batch.max_age,
         ]
         for batch in batches
     ]
@@ -36,9 +40,9 @@ def decode(frame: bytes) -> list[Batch]:
     """The batches that `encode` was given. Raises ValueError on anything else, a newer format included."""
     try:
         number, wire = msgpack.unpackb(frame)
-        if number not in (_BEFORE, FORMAT):
+        if number not in (*_BEFORE, FORMAT):
             raise ValueError(f"has format {number}, and this Crossfade knows {FORMAT}")
-        return [_batch_before(*fields) if number == _BEFORE else _batch(*fields) for fields in wire]
+        return [_batch_before(*fields) if number == _BEFORE[0] else _batch(*fields) for fields in wire]
     except (TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"is no batch: {error}") from error
 
@@ -46,11 +50,19 @@ def decode(frame: bytes) -> list[Batch]:
 def _evidence(evidence: Evidence) -> tuple[Any, ...]:
     segments = [[name, *counts] for name, counts in evidence.segments.items()]
     decisions = [[*cell, count] for cell, count in evidence.decisions.items()]
-    return row(evidence), segments, decisions
+    return row(evidence), segments, decisions, [[path, *counts] for path, counts in evidence.fields.items()]
 
 
 def _batch(
-    route: str, source: str, seq: int, max_pairs: int, evidence: Any, pairs: Any, users: Iterable[Sequence[Any]]
+    route: str,
+    source: str,
+    seq: int,
+    max_pairs: int,
+    evidence: Any,
+    pairs: Any,
+    users: Iterable[Sequence[Any]],
+    outcomes: Sequence[bytes] = (),
+    *bounds: Any,
 ) -> Batch:
     return Batch(
         route,
@@ -61,15 +73,18 @@ def _batch(
                 counts,
                 {name: (matched, mismatched) for name, matched, mismatched in segments},
                 {(legacy, agent): count for legacy, agent, count in decisions},
+                {path: (pairs, repeats) for places in fields for path, pairs, repeats in places},
             )
-            for version, epoch, stage, counts, segments, decisions in evidence
+            for version, epoch, stage, counts, segments, decisions, *fields in evidence
         },
         {
             (version, epoch, stage, weight): (unpack_buckets(legacy), unpack_buckets(agent))
             for version, epoch, stage, weight, legacy, agent in users
         },
-        tuple((verdict, document) for verdict, document in pairs),
+        tuple(Kept(verdict, document, *rest) for verdict, document, *rest in pairs),
+        tuple(outcomes),
         max_pairs,
+        *bounds,
     )
 
 

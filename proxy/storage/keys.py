@@ -10,8 +10,17 @@ stands last.
 | `crossfade:{route}:state` | string | the rollout's state (JSON) |
 | `crossfade:{route}:history` | stream | its moves, field `event` (JSON) |
 | `crossfade:{route}:guard` | string | the guard's memory, for whoever decides next; see `proxy.control.guard` |
-| `crossfade:{route}:pairs` | stream | the pairs, field `pair` (JSON) |
-| `crossfade:{route}:verdict:<verdict>` | stream | the ids of the pairs of one verdict, nothing else |
+| `crossfade:{route}:pairs` | stream | the pairs as they were recorded, field `pair` (JSON, sealed; see `sealing`) |
+| `crossfade:{route}:verdict:<verdict>` | stream | field `of`: the ids of the pairs of one verdict, as they came |
+| `crossfade:{route}:closed:<pair>` | string | what a late decision made of a pair that was pending, see `late` |
+| `crossfade:{route}:pending` | sorted set | the ids of open pairs, by when they expire |
+| `crossfade:{route}:ref:<ref>` | string | the id of the pair that a late decision means by `ref` |
+| `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined, field `outcome` (sealed) |
+| `crossfade:{route}:early:<ref>` | list | late decisions that came before their pair |
+| `crossfade:{route}:escalations` | stream | fields `id`, `pair`: what was handed over to the human, see `escalations` |
+| `crossfade:{route}:escalation:<id>` | string | the id of its pair |
+| `crossfade:{route}:steps:<trace>` | | what the agent did in one trace, see `steps` |
+| `crossfade:{route}:erased` | hash | key hash to when it was erased: what is recorded of it before is not kept |
 | `crossfade:{route}:totals:<epoch>:<stage>:<version>` | hash | the evidence of one stage, see `totals` |
 | `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
 | `crossfade:{route}:stages` | sorted set | `<epoch>:<stage>:<version>` of each stage that has evidence |
@@ -20,17 +29,18 @@ stands last.
 | `crossfade:{:replicas}:<what>` | | what replicas share that is of no single route, see `replicas` |
 
 Layout 1 had neither `users`, `stages` nor `guard`, and fewer fields in its totals. It is read, and brought to 2 before
-the first write (see `upgrade`).
+the first write (see `upgrade`). Layout 2 had nothing of what comes late, and in `verdict` the pairs' own ids; it is
+read, and the first write makes it 3.
 """
 
 from typing import Final
 
 PREFIX: Final = "crossfade:"
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """The layout that this program writes."""
 
-READABLE: Final = (1, 2)
+READABLE: Final = (1, 2, 3)
 """Those that it reads. A store with any other is refused."""
 
 
@@ -56,6 +66,42 @@ def pairs(route: str) -> str:
 
 def verdict(route: str, word: str) -> str:
     return f"{PREFIX}{{{route}}}:verdict:{word}"
+
+
+def closed(route: str, pair: str) -> str:
+    return f"{PREFIX}{{{route}}}:closed:{pair}"
+
+
+def pending(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:pending"
+
+
+def ref(route: str, digest: str) -> str:
+    return f"{PREFIX}{{{route}}}:ref:{digest}"
+
+
+def outcomes(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:outcomes"
+
+
+def early(route: str, digest: str) -> str:
+    return f"{PREFIX}{{{route}}}:early:{digest}"
+
+
+def escalations(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:escalations"
+
+
+def escalation(route: str, escalation_id: str) -> str:
+    return f"{PREFIX}{{{route}}}:escalation:{escalation_id}"
+
+
+def steps(route: str, trace: str) -> str:
+    return f"{PREFIX}{{{route}}}:steps:{trace}"
+
+
+def erased(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:erased"
 
 
 def totals(route: str, version: str, epoch: int, stage: str) -> str:

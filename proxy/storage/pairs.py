@@ -33,11 +33,15 @@ TOTALS_SECONDS: Final = 400 * 86_400
 MAX_STAGES: Final = 1_000
 """Stages of a route whose evidence can be found again; the oldest go first."""
 
-MAX_BYTES: Final = 1 << 30
-"""Of memory that the pairs of one route may take in the store, whatever `max_pairs` says; the oldest go first."""
-
 STORE_BYTES: Final = "store_bytes"
-"""The reason for which those pairs are dropped."""
+STORE_AGE: Final = "store_age"
+"""Reasons for which pairs are dropped: the bytes that a route's may take, their age. The oldest go first."""
+
+OUTCOMES_FULL: Final = "outcomes_full"
+"""Why late decisions are dropped: too many wait to be joined."""
+
+GRACE_SECONDS: Final = 30 * 86_400
+"""How long after its pair has expired a late decision is told from one of which nobody has heard."""
 
 MAX_LIMIT: Final = 500
 PAGE_BYTES: Final = 8 << 20
@@ -90,8 +94,11 @@ class PairStore:
     def _tell(self, route: str, reply: "_Reply") -> None:
         if reply.written == OLD_LAYOUT:
             raise StoreUnavailableError(f"{route}: its keys are of an older layout and cannot be brought to ours")
-        if reply.trimmed:
-            self._dropped(route, STORE_BYTES, reply.trimmed)
+        for reason, lost in (
+            (STORE_BYTES, reply.trimmed), (STORE_AGE, reply.aged), (OUTCOMES_FULL, reply.refused),
+        ):  # fmt: skip
+            if lost:
+                self._dropped(route, reason, lost)
         if reply.beyond and route not in self._crowded:
             self._crowded.add(route)
             hint = f"there are more than {MAX_NAMED} segments or pairs of decisions; the others are counted as {OTHER}"
@@ -110,49 +117,58 @@ class PairStore:
         size = 0
         while True:
             count = min(_CHUNK, limit + 1 - len(found))
-            ids, documents = await self._older(route, verdict, before, count)
-            for entry_id, document in documents:
+            places, documents = await self._older(route, verdict, before, count)
+            there = False
+            for place, (entry_id, document) in zip(places, documents, strict=True):
+                if document is None:
+                    continue
+                there = True
                 if len(found) == limit or size >= PAGE_BYTES:
                     return found, before
                 found.append(_decode(route, entry_id, document))
                 size += len(document)
-                before = entry_id
+                before = place
             # An index may hold ids of pairs that were trimmed; once a whole chunk is gone, so are all older ones.
-            if len(ids) < count or not documents:
+            if len(places) < count or not there:
                 return found, None
-            before = ids[-1]
+            before = places[-1]
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None:
         match = _PAIR_ID.fullmatch(pair_id)
         if match is None:
             return None
         route, entry_id = match.groups()
-        documents = await self._documents(route, [entry_id])
-        return _decode(route, *documents[0]) if documents else None
+        ((_, document),) = await self._documents(route, [entry_id])
+        return _decode(route, entry_id, document) if document is not None else None
 
     async def _older(
         self, route: str, verdict: str | None, before: str | None, count: int
-    ) -> tuple[list[str], list[tuple[str, bytes]]]:
-        """Up to `count` ids, and the documents of those that are still there; newest first."""
+    ) -> tuple[list[str], list[tuple[str, bytes | None]]]:
+        """Up to `count` places in the order of the pairs or of their verdicts, newest first, and the pairs there: id
+        and document, None where it is gone."""
         stream = keys.pairs(route) if verdict is None else keys.verdict(route, verdict)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.layout(route))
         pipeline.xrevrange(stream, max=f"({before}" if before else "+", min="-", count=count)
         layout, entries = await execute(pipeline, [keys.layout(route), stream])
         totals.check_layout(route, layout)
-        ids = [entry_id.decode() for entry_id, _ in entries]
-        if verdict is not None:
-            return ids, await self._documents(route, ids)
-        return ids, [_document(route, entry) for entry in entries]
+        places = [place.decode() for place, _ in entries]
+        if verdict is None:
+            return places, [_document(route, entry) for entry in entries]
+        # Layout 2 gave an entry its pair's own id.
+        return places, await self._documents(route, [fields.get(b"of", place).decode() for place, fields in entries])
 
-    async def _documents(self, route: str, ids: list[str]) -> list[tuple[str, bytes]]:
+    async def _documents(self, route: str, ids: list[str]) -> list[tuple[str, bytes | None]]:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.layout(route))
         for entry_id in ids:
             pipeline.xrange(keys.pairs(route), min=entry_id, max=entry_id)
         layout, *found = await execute(pipeline, [keys.layout(route)] + [keys.pairs(route)] * len(ids))
         totals.check_layout(route, layout)
-        return [_document(route, entries[0]) for entries in found if entries]
+        return [
+            _document(route, entries[0]) if entries else (entry_id, None)
+            for entry_id, entries in zip(ids, found, strict=True)
+        ]
 
 
 class _Reply(NamedTuple):
@@ -161,27 +177,41 @@ class _Reply(NamedTuple):
     written: int
     trimmed: int
     beyond: int
+    refused: int
+    aged: int
 
 
-def _arguments(batch: Batch, before: int) -> list[str | bytes | int]:
+def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     """The number of keys, the keys and the arguments of WRITE_BATCH."""
     route = batch.route
     names = [keys.layout(route), keys.seen(route, batch.source), keys.pairs(route)]
     names += [keys.verdict(route, word) for word in VERDICTS]
-    names += [keys.stages(route)]
-    values: list[str | bytes | int] = [keys.LAYOUT, batch.seq, before]
-    values += [SEEN_SECONDS, TOTALS_SECONDS, batch.max_pairs, MAX_BYTES, MAX_STAGES, len(batch.evidence)]
+    names += [keys.stages(route), keys.pending(route), keys.outcomes(route), keys.escalations(route)]
+    users = [
+        (keys.users(route, *place, arm), pack_buckets(buckets))
+        for place, served in batch.users.items()
+        for arm, buckets in zip((Arm.LEGACY, Arm.AGENT), served, strict=True)
+        if buckets
+    ]
+    values: list[str | bytes | int | float] = [keys.LAYOUT, batch.seq, before]
+    values += [SEEN_SECONDS, TOTALS_SECONDS, batch.max_pairs, batch.max_bytes, MAX_STAGES, len(batch.evidence)]
+    values += [len(users), int(batch.max_age), GRACE_SECONDS, len(batch.outcomes)]
     for (version, epoch, stage), evidence in batch.evidence.items():
         names.append(keys.totals(route, version, epoch, stage))
         values += (keys.stage_name(version, epoch, stage), epoch)
         values += _counts(evidence)
-    for (version, epoch, stage, weight), served in batch.users.items():
-        for arm, buckets in zip((Arm.LEGACY, Arm.AGENT), served, strict=True):
-            if buckets:
-                names.append(keys.users(route, version, epoch, stage, weight, arm))
-                values.append(pack_buckets(buckets))
-    for verdict, document in batch.pairs:
-        values += (_VERDICT_NUMBER[verdict], document)
+    for name, buckets in users:
+        names.append(name)
+        values.append(buckets)
+    values += batch.outcomes
+    for pair in batch.pairs:
+        values += (
+            _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.until, len(pair.refs), pair.escalation,
+        )  # fmt: skip
+        for ref in pair.refs:
+            names += (keys.ref(route, ref), keys.early(route, ref))
+        if pair.escalation:
+            names.append(keys.escalation(route, pair.escalation))
     return [len(names), *names, *values]
 
 
@@ -206,7 +236,7 @@ def _raise_worst(errors: list[StoreError]) -> None:
         raise errors[0]
 
 
-def _document(route: str, entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, bytes]:
+def _document(route: str, entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, bytes | None]:
     entry_id, fields = entry
     if b"pair" not in fields:
         raise StoreFormatError(keys.pairs(route), f"entry {entry_id.decode()} is no pair")

@@ -16,7 +16,16 @@ from proxy.storage.connection import FOREIGN
 from proxy.storage.tally import MAX_NAMED
 
 VERDICTS: Final = ("matched", "mismatched", "incomparable")
-"""The order of the verdicts' keys and the numbers (1 to 3, 0 for none) by which WRITE_BATCH names them."""
+"""The order of the verdicts' keys and the numbers (1 to 3, 0 for any other) by which WRITE_BATCH names them."""
+
+FIRST_TOTAL: Final = 11
+"""The number of WRITE_BATCH's first key that is of evidence."""
+
+MAX_ALIKE: Final = 20
+"""Open pairs that may share a ref: a request that was sent again is the same case."""
+
+MAX_WAITING: Final = 100_000
+"""Late decisions of a route that may wait to be joined."""
 
 OLD_LAYOUT: Final = -1
 """What WRITE_BATCH answers, first, where the route's keys must be brought to the present layout before (`upgrade`)."""
@@ -41,20 +50,25 @@ end
 WRITE_BATCH: Final = _bare(
     _COMMON
     + """
--- KEYS: layout, seen, pairs, the verdicts' three, stages, totals..., users...
+-- KEYS: layout, seen, pairs, the verdicts' three, stages, pending, outcomes, escalations, totals..., users..., then of
+--       each pair: of each ref its key and that of what came early for it; of its escalation.
 -- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals and
---       users, max_pairs, max_bytes, max_stages, number of totals, then
+--       users, max_pairs, max_bytes, max_stages, number of totals, number of users, seconds to keep pairs, seconds to
+--       keep refs after a pair has expired, number of late decisions, then
 --       of each totals: name of its stage, epoch, number of its fields, fields and counts, how many it counts by name,
 --         and of each of these: kind, number of its fields, fields, fields beyond the bound, counts;
 --       of each users: their buckets, 3 bytes each;
---       verdict and document of each pair
+--       the late decisions;
+--       of each pair: verdict, document, when it expires, number of its refs, id of its escalation (empty: none).
 -- Returns {0 when the batch had been written before, OLD_LAYOUT, or else 1; pairs that max_bytes cost; counts that went
---         beyond the bound}.
-local seq, before, last_totals = tonumber(ARGV[2]), tonumber(ARGV[3]), 7 + tonumber(ARGV[9])
+--         beyond the bound; late decisions for which there was no room; pairs that were too old}.
+local seq, before, last_totals = tonumber(ARGV[2]), tonumber(ARGV[3]), FIRST_TOTAL - 1 + tonumber(ARGV[9])
+local last_users = last_totals + tonumber(ARGV[10])
 local problem = not_a('string', KEYS[1]) or not_a('string', KEYS[2])
 for i = 3, 6 do problem = problem or not_a('stream', KEYS[i]) end
+problem = problem or not_a('zset', KEYS[8]) or not_a('stream', KEYS[9]) or not_a('stream', KEYS[10])
 local fresh = {}
-for i = 8, last_totals do
+for i = FIRST_TOTAL, last_totals do
   local kind = redis.call('TYPE', KEYS[i]).ok
   if kind == 'none' then
     fresh[i] = true
@@ -63,23 +77,24 @@ for i = 8, last_totals do
     problem = problem or not_a('hash', KEYS[i])
   end
 end
-for i = last_totals + 1, #KEYS do problem = problem or not_a('string', KEYS[i]) end
+for i = last_totals + 1, last_users do problem = problem or not_a('string', KEYS[i]) end
 if problem then return problem end
 
 local layout = redis.call('GET', KEYS[1])
-if layout == 'OLDER' then return {OLD, 0, 0} end
+if layout == 'OLDER' then return {OLD, 0, 0, 0, 0} end
+if layout == 'LAST' then layout = nil end -- nothing of it has to be moved
 if layout and layout ~= ARGV[1] then
   return foreign(KEYS[1], 'is not ' .. ARGV[1] .. ', the layout that this Crossfade knows')
 end
 local seen = redis.call('GET', KEYS[2])
 if seen and not tonumber(seen) then return foreign(KEYS[2], 'holds no sequence number') end
 local high = tonumber(seen or -1)
-if high >= seq then return {0, 0, 0} end
+if high >= seq then return {0, 0, 0, 0, 0} end
 -- The batch before was refused (a server that was still loading, say): this one must not overtake it.
 if high < before then return redis.error_reply('ERR the batch before this one is missing') end
 
 -- Reads what a totals' arguments name, and says what to add to which of its fields.
-local at, beyond = 10, 0
+local at, beyond = 14, 0
 local function take() at = at + 1 return ARGV[at - 1] end
 local function plan(key)
   local adds, fields, groups = {}, {}, {}
@@ -119,14 +134,14 @@ local function plan(key)
 end
 
 local plans, names = {}, {}
-for i = 8, last_totals do
+for i = FIRST_TOTAL, last_totals do
   names[i] = {take(), tonumber(take())}
   plans[i] = plan(KEYS[i])
   if plans[i].err then return plans[i] end
 end
 
 -- From here on nothing fails.
-for i = 8, last_totals do
+for i = FIRST_TOTAL, last_totals do
   local adds = plans[i]
   for n = 1, #adds, 2 do redis.call('HINCRBY', KEYS[i], adds[n], adds[n + 1]) end
   redis.call('EXPIRE', KEYS[i], ARGV[5])
@@ -137,7 +152,7 @@ for i = 8, last_totals do
     redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -1 - tonumber(ARGV[8]))
   end
 end
-for i = last_totals + 1, #KEYS do
+for i = last_totals + 1, last_users do
   local buckets, bits, n = take(), {}, 0
   for place = 1, #buckets, 3 do
     local high, middle, low = string.byte(buckets, place, place + 2)
@@ -150,14 +165,49 @@ for i = last_totals + 1, #KEYS do
   end
   redis.call('EXPIRE', KEYS[i], ARGV[5])
 end
-local first_pair = at
-for i = first_pair, #ARGV, 2 do
-  local id = redis.call('XADD', KEYS[3], '*', 'pair', ARGV[i + 1])
-  local verdict = tonumber(ARGV[i])
-  if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], id, '', '') end
+local room = MAX_WAITING - redis.call('XLEN', KEYS[9])
+local refused = 0
+local function late(outcome)
+  if room > 0 then redis.call('XADD', KEYS[9], '*', 'outcome', outcome) else refused = refused + 1 end
+  room = room - 1
 end
-local trimmed = 0
-if first_pair < #ARGV then
+for n = 1, tonumber(ARGV[13]) do late(take()) end
+local first_pair, key, opened = at, last_users, false
+-- A key of what comes late that is not of the kind it should be is somebody else's: what belongs there is left out.
+local function of(kind)
+  key = key + 1
+  local found = redis.call('TYPE', KEYS[key]).ok
+  return found == 'none' or found == kind
+end
+while at <= #ARGV do
+  local verdict, document = tonumber(take()), take()
+  local until_, refs, escalation = tonumber(take()), tonumber(take()), take()
+  local id = redis.call('XADD', KEYS[3], '*', 'pair', document)
+  if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], '*', 'of', id) end
+  if refs > 0 then
+    opened = true
+    redis.call('ZADD', KEYS[8], until_, id)
+  end
+  for n = 1, refs do
+    if of('set') and redis.call('SCARD', KEYS[key]) < MAX_ALIKE then
+      redis.call('SADD', KEYS[key], id)
+      redis.call('EXPIREAT', KEYS[key], math.floor(until_) + tonumber(ARGV[12]))
+    end
+    if of('list') then
+      for _, outcome in ipairs(redis.call('LRANGE', KEYS[key], 0, -1)) do late(outcome) end
+      redis.call('DEL', KEYS[key])
+    end
+  end
+  if escalation ~= '' and of('string') then
+    redis.call('SET', KEYS[key], id, 'EX', ARGV[11])
+    redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', id)
+  end
+end
+if opened then redis.call('ZREMRANGEBYRANK', KEYS[8], 0, -1 - tonumber(ARGV[6])) end
+local trimmed, aged = 0, 0
+if first_pair <= #ARGV then
+  local oldest = string.format('%.0f', (redis.call('TIME')[1] - ARGV[11]) * 1000)
+  aged = redis.call('XTRIM', KEYS[3], 'MINID', '~', oldest)
   for i = 3, 6 do redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', ARGV[6]) end
   -- Some managed servers have no MEMORY; there the number of pairs is the only bound.
   local size, limit = redis.pcall('MEMORY', 'USAGE', KEYS[3]), tonumber(ARGV[7])
@@ -167,10 +217,14 @@ if first_pair < #ARGV then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not layout then redis.call('SET', KEYS[1], ARGV[1]) end
-return {1, trimmed, beyond}
+return {1, trimmed, beyond, refused, aged}
 """.replace("MAX_NAMED", str(MAX_NAMED))
     .replace("EPOCH_RANK", str(EPOCH_RANK))
+    .replace("MAX_ALIKE", str(MAX_ALIKE))
+    .replace("MAX_WAITING", str(MAX_WAITING))
+    .replace("FIRST_TOTAL", str(FIRST_TOTAL))
     .replace("OLDER", str(keys.READABLE[0]))
+    .replace("'LAST'", f"'{keys.READABLE[1]}'")
     .replace("{OLD,", f"{{{OLD_LAYOUT},")
 )
 

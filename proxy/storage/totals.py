@@ -5,7 +5,8 @@
 | those of `tally.FIELDS` | the counts of `Evidence` |
 | `segment:<name>:matched`, `segment:<name>:mismatched` | pairs of one segment; both fields are there, or neither |
 | `decision:<JSON of [legacy, agent]>` | pairs with these two decisions |
-| `segments`, `decisions` | how many of these were given a place: MAX_NAMED of each, the others went to OTHER |
+| `field:<path>:pairs`, `field:<path>:repeats` | pairs and repeats that differ there; both fields, or neither |
+| `segments`, `decisions`, `fields` | how many of these were given a place: MAX_NAMED of each, others went to OTHER |
 """
 
 from typing import Any, Final, NamedTuple
@@ -20,11 +21,15 @@ from proxy.storage.tally import FIELDS, Cell, beyond, from_row, row
 
 SEGMENTS: Final = "segments"
 DECISIONS: Final = "decisions"
+PLACES: Final = "fields"
 
 _SEGMENT: Final = "segment:"
 _DECISION: Final = "decision:"
 _MATCHED: Final = ":matched"
 _MISMATCHED: Final = ":mismatched"
+_FIELD: Final = "field:"
+_PAIRS: Final = ":pairs"
+_REPEATS: Final = ":repeats"
 
 
 class Named(NamedTuple):
@@ -46,6 +51,7 @@ def named(evidence: Evidence) -> list[Named]:
     found = [Named(SEGMENTS, _of(name), _of(OTHER), counts) for name, counts in evidence.segments.items()]
     for cell, count in evidence.decisions.items():
         found.append(Named(DECISIONS, (_cell(cell),), (_cell(beyond(cell)),), (count,)))
+    found += [Named(PLACES, _at(path), _at(OTHER), counts) for path, counts in evidence.fields.items()]
     return found
 
 
@@ -73,6 +79,10 @@ def _of(segment: str) -> tuple[str, str]:
     return f"{_SEGMENT}{segment}{_MATCHED}", f"{_SEGMENT}{segment}{_MISMATCHED}"
 
 
+def _at(path: str) -> tuple[str, str]:
+    return f"{_FIELD}{path}{_PAIRS}", f"{_FIELD}{path}{_REPEATS}"
+
+
 def _cell(cell: Cell) -> str:
     return _DECISION + orjson.dumps(cell).decode()
 
@@ -81,6 +91,7 @@ def _decode(key: str, found: dict[bytes, bytes]) -> Evidence:
     counts = dict.fromkeys(FIELDS, 0)
     segments: dict[str, tuple[int, int]] = {}
     decisions: dict[Cell, int] = {}
+    fields: dict[str, tuple[int, int]] = {}
     for field, value in found.items():
         name = field.decode(errors="replace")
         if not value.isdigit():
@@ -96,9 +107,15 @@ def _decode(key: str, found: dict[bytes, bytes]) -> Evidence:
             segments[segment] = (segments.get(segment, (0, 0))[0], number)
         elif name.startswith(_DECISION):
             decisions[_read_cell(key, name, value)] = number
-        elif name not in (SEGMENTS, DECISIONS):
+        elif name.startswith(_FIELD) and name.endswith(_PAIRS):
+            path = name[len(_FIELD) : -len(_PAIRS)]
+            fields[path] = (number, fields.get(path, (0, 0))[1])
+        elif name.startswith(_FIELD) and name.endswith(_REPEATS):
+            path = name[len(_FIELD) : -len(_REPEATS)]
+            fields[path] = (fields.get(path, (0, 0))[0], number)
+        elif name not in (SEGMENTS, DECISIONS, PLACES):
             raise _not_ours(key, name, value)
-    return from_row(counts.values(), segments, decisions)
+    return from_row(counts.values(), segments, decisions, fields)
 
 
 def _read_cell(key: str, name: str, value: bytes) -> Cell:

@@ -1,4 +1,4 @@
-"""Routes that an older Crossfade wrote, brought to the present layout: once for each, before the first write to it.
+"""Routes that Crossfade wrote in layout 1, brought to the present one: once for each, before the first write to it.
 
 Layout 1 lacked the index of stages, by which earlier versions' evidence is found. Nobody but a scan of the server's
 keys knows them, so this looks at all of them, without holding the server up. What it does may be done twice.
@@ -31,7 +31,7 @@ async def upgrade(redis: Client, routes: Iterable[str]) -> None:
 
 
 async def _upgrade_one(redis: Client, route: str, stages: list[tuple[int, int, str]]) -> None:
-    before, present = keys.READABLE
+    before, present = keys.READABLE[0], keys.LAYOUT
     values: list[int | str] = [before, present]
     rank: dict[int, int] = {}
     for epoch, _, name in stages:

@@ -1,6 +1,6 @@
 """The counts of all workers, added up, and the control process's own: what `/metrics` shows.
 
-Worker families come from `proxy.model.measures`, the control plane's from the tables below; Prometheus names are
+Worker families come from `proxy.model.measures`, the control plane's from `families`; Prometheus names are
 `crossfade_` + family. Two rules keep this bounded and honest: a family never holds more than `max_series` label sets,
 and whatever is turned away is counted in `crossfade_metrics_rejected_total{family,reason}`.
 """
@@ -29,50 +29,38 @@ from proxy.model.measures import (
 from proxy.model.tick import Labels, Tick
 from proxy.model.words import Phase
 from proxy.telemetry import exposition
-
-PAIRS: Final = Family("pairs_total", ("route", "verdict"), "Pairs compared, by what comparing them gave.")
-ROLLBACKS: Final = Family("rollbacks_total", ("route", "reason"), "Rollouts rolled back, and what for.")
-RELOADS: Final = Family("config_reloads_total", ("result",), "Configuration reloads, by result.")
-REJECTED: Final = Family(
-    "metrics_rejected_total",
-    ("family", "reason"),
-    "Reported series turned away: over the limit, or not of a known form.",
+from proxy.telemetry.families import (
+    AGREEMENT,
+    AGREEMENT_BOUND,
+    BUILD,
+    CONTROL_COUNTERS,
+    CONTROL_GAUGES,
+    KEY_COVERAGE,
+    LEADER,
+    PAIRS,
+    PHASE,
+    REJECTED,
+    RELOAD_OK,
+    RELOADS,
+    REPLICAS,
+    ROLLBACK_REASONS,
+    ROLLBACKS,
+    SAMPLE_RATIO,
+    SPOOL_BYTES,
+    SPOOL_FRAMES,
+    STORE_UP,
+    WEIGHT,
 )
-ROLLBACK_REASONS: Final = ("breaker", "error_rate", "latency", "gates", "operator")
-CONTROL_COUNTERS: Final = (PAIRS, ROLLBACKS, RELOADS, REJECTED)
-
-AGREEMENT: Final = Family("agreement_ratio", ("route",), "Share of comparable pairs whose decisions match.")
-AGREEMENT_BOUND: Final = Family(
-    "agreement_lower_bound", ("route",), "Lower confidence bound of the agreement, valid at any time."
+from proxy.telemetry.families import (
+    FROM_ZERO as CONTROL_FROM_ZERO,
 )
-KEY_COVERAGE: Final = Family(
-    "key_coverage_ratio", ("route",), "Share of the present stage's requests that carry a key, and so have a bucket."
-)
-SAMPLE_RATIO: Final = Family(
-    "sample_ratio_evidence",
-    ("route",),
-    "Natural logarithm of the evidence that the split of users is not the one asked for; above 6.9 it is not.",
-)
-REPLICAS: Final = Family("replicas", (), "Replicas that are alive, as far as this one knows, itself included.")
-LEADER: Final = Family("leader", (), "1 if this replica holds the lease, and so moves the stages.")
-WEIGHT: Final = Family("rollout_weight_percent", ("route",), "Percent of users whom the agent serves.")
-PHASE: Final = Family("rollout_phase", ("route", "phase"), "1 for the phase in which the rollout is, 0 for the others.")
-RELOAD_OK: Final = Family("config_last_reload_successful", (), "1 if the last reload of the configuration was applied.")
-STORE_UP: Final = Family("store_up", (), "1 if the store answers.")
-SPOOL_BYTES: Final = Family("spool_bytes", (), "Bytes that wait on disk for the store.")
-SPOOL_FRAMES: Final = Family("spool_frames", (), "Frames that wait on disk for the store.")
-CONTROL_GAUGES: Final = (
-    AGREEMENT, AGREEMENT_BOUND, KEY_COVERAGE, SAMPLE_RATIO, WEIGHT, PHASE, REPLICAS, LEADER, RELOAD_OK, STORE_UP,
-    SPOOL_BYTES, SPOOL_FRAMES,
-)  # fmt: skip
-BUILD: Final = Family("build_info", ("version", "python"), "Always 1: which build runs.")
 
 _COUNTERS: Final = {family.name: family for family in (*COUNTERS, *CONTROL_COUNTERS)}
 _HISTOGRAMS: Final = {family.name: family for family in HISTOGRAMS}
 _FAMILIES: Final = {**_COUNTERS, **_HISTOGRAMS, **{family.name: family for family in CONTROL_GAUGES}}
 _WORKER_COUNTERS: Final = frozenset(family.name for family in COUNTERS)
 _WORKER_GAUGES: Final = {family.name: family for family in GAUGES}
-_FROM_ZERO: Final = {**FROM_ZERO, RELOADS.name: ("success", "failure")}
+_FROM_ZERO: Final = {**FROM_ZERO, **CONTROL_FROM_ZERO}
 _CELLS: Final = len(BOUNDS) + 2
 _CODE: Final = re.compile(r"[1-5]\d\d")
 MAX_SOURCES: Final = 1024
@@ -128,6 +116,14 @@ class Metrics:
         self._reported.pop(source, None)
 
     # What the control plane does
+
+    def count(self, family: Family, *labels: str, n: int = 1) -> None:
+        """Add to a counter of `families`."""
+        self._count(family, labels, n)
+
+    def set(self, family: Family, *labels: str, value: float | None) -> None:
+        """Put a gauge of `families`; None takes it away."""
+        self._set(family, labels, value)
 
     def count_pairs(self, route: str, verdict: str, n: int = 1) -> None:
         self._count(PAIRS, (route, verdict), n)

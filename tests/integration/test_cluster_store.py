@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.model.errors import ConflictError, StoreFormatError
-from proxy.model.rollouts import ArmCount, Batch, Evidence, RolloutState, Users
+from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept, RolloutState, Users
 from proxy.model.words import Phase
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
@@ -27,7 +27,7 @@ async def redis(cluster: Cluster) -> AsyncIterator[Client]:
 
 def batch(seq: int, route: str) -> Batch:
     users = {(*STAGE, 5_000): (frozenset({1, 2}), frozenset({seq}))}
-    return Batch(route, "w1", seq, {STAGE: SEEN}, users, (("matched", b'{"seq":%d}' % seq),))
+    return Batch(route, "w1", seq, {STAGE: SEEN}, users, (Kept("matched", b'{"seq":%d}' % seq),))
 
 
 async def test_batches_of_all_slots_are_written_at_once_and_once(cluster: Cluster, redis: Client) -> None:

@@ -23,7 +23,8 @@ from proxy.storage.connection import Client, ask, connect
 from proxy.storage.pairs import PairStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
-from proxy.telemetry.metrics import PAIRS, Metrics
+from proxy.telemetry.families import PAIRS
+from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import spawn, stop
 from tests.packing import pack
 from tests.valkey import Valkey

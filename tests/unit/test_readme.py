@@ -14,7 +14,7 @@ from proxy.config.load import load
 from proxy.config.schema import Config
 from proxy.model.measures import COUNTERS, GAUGES, HISTOGRAMS
 from proxy.telemetry.exposition import PREFIX
-from proxy.telemetry.metrics import BUILD, CONTROL_COUNTERS, CONTROL_GAUGES
+from proxy.telemetry.families import BUILD, CONTROL_COUNTERS, CONTROL_GAUGES
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
 IN_WORDS = {"names of credentials", "the guard's"}

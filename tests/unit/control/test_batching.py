@@ -11,7 +11,7 @@ from proxy.control import batching
 from proxy.control.batching import RouteRules, make_batches, route_rules
 from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import Outcome, Record
-from proxy.model.rollouts import ArmCount, Batch, Evidence
+from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept
 from proxy.model.tick import Labels, Tick, pack_buckets
 from tests.packing import pack
 
@@ -49,8 +49,8 @@ async def made(tick: Tick, rules: dict[str, RouteRules] = RULES) -> tuple[dict[s
     return by_route, dropped
 
 
-def ids(pairs: Sequence[tuple[str | None, bytes]]) -> list[tuple[str | None, str]]:
-    return [(verdict, orjson.loads(document)["request_id"]) for verdict, document in pairs]
+def ids(pairs: Sequence[Kept]) -> list[tuple[str | None, str]]:
+    return [(pair.verdict, orjson.loads(pair.document)["request_id"]) for pair in pairs]
 
 
 async def test_a_tick_of_nothing_is_no_batch() -> None:

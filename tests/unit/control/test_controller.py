@@ -21,7 +21,8 @@ from proxy.model.measures import SLOT
 from proxy.model.snapshot import RolloutSpec, Snapshot
 from proxy.model.words import Phase, Verb
 from proxy.storage import keys, lastgood
-from proxy.telemetry.metrics import LEADER, REPLICAS, STORE_UP, WEIGHT, Metrics
+from proxy.telemetry.families import LEADER, REPLICAS, STORE_UP, WEIGHT
+from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import stop
 from tests.certificates import Authority
 from tests.fakes import FakeClock

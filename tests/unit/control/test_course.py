@@ -20,7 +20,8 @@ from proxy.model.words import Phase, Verb
 from proxy.rollout import advance, codec
 from proxy.storage import keys
 from proxy.storage.connection import ask
-from proxy.telemetry.metrics import ROLLBACKS, Metrics
+from proxy.telemetry.families import ROLLBACKS
+from proxy.telemetry.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.unit.control.world import CONFIG, Lease, Store, loaded, open_store
 from tests.valkey import Valkey

@@ -11,7 +11,8 @@ from proxy.control import configuration, reload
 from proxy.control.configuration import Loaded
 from proxy.control.reload import RESTART, Reloader
 from proxy.model.errors import ConfigError, StoreFormatError
-from proxy.telemetry.metrics import RELOAD_OK, RELOADS, Metrics
+from proxy.telemetry.families import RELOAD_OK, RELOADS
+from proxy.telemetry.metrics import Metrics
 from tests.certificates import Authority
 from tests.unit.control.world import CONFIG
 

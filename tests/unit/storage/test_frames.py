@@ -2,7 +2,7 @@ import msgpack
 import pytest
 from hypothesis import given
 
-from proxy.model.rollouts import ArmCount, Batch, Evidence
+from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept
 from proxy.storage import frames
 from tests.unit.storage.evidence import EVIDENCE
 
@@ -18,7 +18,12 @@ BATCH = Batch(
         ("v1", 1, "canary", 5_000): (frozenset({0, 99_999}), frozenset()),
         ("v2", 2, "shadow", 0): (frozenset(), frozenset({7})),
     },
-    (("matched", b'{"a":1}'), (None, b"{}"), ("mismatched", b'{"a":"\xc3\xa9"}')),
+    (
+        Kept("matched", b'{"a":1}', 1_800_000_000.5, "ab12", escalation="e1"),
+        Kept(None, b"{}"),
+        Kept("pending", b'{"a":"\xc3\xa9"}', refs=("r1", "r2"), until=1_800_000_900.0),
+    ),
+    (b"late", b"later"),
     1_000,
 )
 
@@ -40,7 +45,7 @@ def test_what_the_version_before_left_is_read() -> None:
         "7b2261223a317d92c0c4027b7d"
     )
     evidence = {("v1", 1, "canary"): Evidence(ArmCount(9, 1, 2), ArmCount(8, 3, 0), 1, 1, 0)}
-    pairs = (("matched", b'{"a":1}'), (None, b"{}"))
+    pairs = (Kept("matched", b'{"a":1}'), Kept(None, b"{}"))
     assert frames.decode(left) == [Batch("refunds", "w1-abc", 7, evidence, pairs=pairs, max_pairs=1_000)]
 
 

@@ -10,7 +10,7 @@ from redis import asyncio as aredis
 from structlog.testing import capture_logs
 
 from proxy.model.errors import StoreFormatError, StoreUnavailableError
-from proxy.model.rollouts import ANOTHER, OTHER, ArmCount, Batch, Evidence, Users
+from proxy.model.rollouts import ANOTHER, OTHER, ArmCount, Batch, Evidence, Kept, Users
 from proxy.storage import keys, pairs, totals
 from proxy.storage.connection import ask, connect
 from proxy.storage.pairs import PairStore
@@ -35,7 +35,7 @@ def store(redis: aredis.Redis) -> PairStore:
 
 def batch(seq: int, *verdicts: str, route: str = "refunds", source: str = "w1", **more: Any) -> Batch:
     """A batch with one pair for each verdict, and evidence that counts the pairs as requests."""
-    documents = tuple((word, orjson.dumps({"seq": seq, "n": n})) for n, word in enumerate(verdicts))
+    documents = tuple(Kept(word, orjson.dumps({"seq": seq, "n": n})) for n, word in enumerate(verdicts))
     evidence = Evidence(
         ArmCount(requests=len(verdicts)),
         matched=verdicts.count("matched"),
@@ -49,7 +49,7 @@ def full(seq: int) -> Batch:
     """A batch with something for each of the keys."""
     evidence = Evidence(ArmCount(1), matched=1, segments={"a": (1, 0)}, decisions={("x", "x"): 1})
     served = {(*STAGE, 5_000): (frozenset({70_000}), frozenset({7}))}
-    return Batch("refunds", "w1", seq, {STAGE: evidence}, served, (("matched", b"{}"),))
+    return Batch("refunds", "w1", seq, {STAGE: evidence}, served, (Kept("matched", b"{}"),))
 
 
 async def stored(store: PairStore, route: str = "refunds", **query: Any) -> list[tuple[int, int]]:
@@ -101,7 +101,7 @@ async def test_a_lost_reply_costs_nothing(valkey: Valkey, tmp_path: Path) -> Non
 async def test_a_batch_does_not_overtake_one_that_was_refused(store: PairStore, redis: aredis.Redis) -> None:
     # The first is refused for its evidence; the second has none and would pass, and its mark would hide the first.
     await redis.hset(keys.totals("refunds", *STAGE), "matched", "many")
-    batches = [batch(1, "matched"), Batch("refunds", "w1", 2, pairs=(("matched", b'{"seq":2,"n":0}'),))]
+    batches = [batch(1, "matched"), Batch("refunds", "w1", 2, pairs=(Kept("matched", b'{"seq":2,"n":0}'),))]
     with pytest.raises(StoreUnavailableError, match="the batch before this one is missing"):
         await store.write(batches)
     await redis.delete(keys.totals("refunds", *STAGE))
@@ -128,11 +128,10 @@ async def test_pairs_are_capped_and_so_are_the_indices(store: PairStore, redis: 
 async def test_pairs_are_bounded_in_bytes_too_and_what_that_costs_is_told(
     redis: aredis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "MAX_BYTES", 1 << 20)
     told: list[tuple[str, str, int]] = []
     store = PairStore(redis, lambda *what: told.append(what))
     for seq in range(1, 101):
-        large = Batch("refunds", "w1", seq, pairs=(("matched", b'"%s"' % (b"x" * 50_000)),))
+        large = Batch("refunds", "w1", seq, pairs=(Kept("matched", b'"%s"' % (b"x" * 50_000)),), max_bytes=1 << 20)
         assert await store.write([large]) == [True]
     assert await store.write([large]) == [False]
     assert {(route, reason) for route, reason, _ in told} == {("refunds", "store_bytes")}
@@ -221,7 +220,7 @@ async def test_one_verdict_among_many_is_found_directly(store: PairStore, redis:
 
 
 async def test_a_record_of_one_arm_has_no_verdict(store: PairStore) -> None:
-    await store.write([Batch("refunds", "w1", 1, pairs=((None, b'{"seq":1,"n":0}'),))])
+    await store.write([Batch("refunds", "w1", 1, pairs=(Kept(None, b'{"seq":1,"n":0}'),))])
     assert await stored(store) == [(1, 0)]
     for verdict in ("matched", "mismatched", "incomparable"):
         assert await stored(store, verdict=verdict) == []

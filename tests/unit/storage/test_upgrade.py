@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.model.errors import StoreFormatError
-from proxy.model.rollouts import ArmCount, Batch, Evidence, Users
+from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept, Users
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
 from proxy.storage.pairs import PairStore
@@ -49,7 +49,9 @@ async def redis(valkey: Valkey) -> AsyncIterator[Client]:
 
 
 def batch(seq: int, source: str = "w1") -> Batch:
-    return Batch("refunds", source, seq, {("v1", 1, "canary"): Evidence(ArmCount(1), drawn=1)}, pairs=((None, b"{}"),))
+    return Batch(
+        "refunds", source, seq, {("v1", 1, "canary"): Evidence(ArmCount(1), drawn=1)}, pairs=(Kept(None, b"{}"),)
+    )
 
 
 async def test_it_is_read_before_anything_is_written(redis: Client) -> None:
