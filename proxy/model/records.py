@@ -102,12 +102,15 @@ def split(data: bytes) -> Iterator[Any]:
     """The records that were packed one after the other, each for `unpack`. Raises ValueError where that is not so, or
     the last one is not whole."""
     unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(data))
+    end = 0
     try:
         unpacker.feed(data)
-        yield from unpacker
+        for fields in unpacker:
+            end = unpacker.tell()
+            yield fields
     except (ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"the records are no msgpack: {error}") from error
-    if unpacker.tell() != len(data):
+    if end != len(data):
         raise ValueError("the records end within one")
 
 

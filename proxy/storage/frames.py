@@ -81,11 +81,23 @@ def _batch(
             (version, epoch, stage, weight): (unpack_buckets(legacy), unpack_buckets(agent))
             for version, epoch, stage, weight, legacy, agent in users
         },
-        tuple(Kept(verdict, document, *rest) for verdict, document, *rest in pairs),
+        tuple(_kept(*fields) for fields in pairs),
         tuple(outcomes),
         max_pairs,
         *bounds,
     )
+
+
+def _kept(
+    verdict: str | None,
+    document: bytes,
+    at: float = 0.0,
+    key_hash: str = "",
+    refs: Sequence[str] = (),
+    until: float = 0.0,
+    escalation: str = "",
+) -> Kept:
+    return Kept(verdict, document, at, key_hash, tuple(refs), until, escalation)
 
 
 def _batch_before(route: str, source: str, seq: int, max_pairs: int, evidence: Any, pairs: Any) -> Batch:

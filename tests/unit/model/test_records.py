@@ -44,6 +44,7 @@ RECORDS = st.builds(
     truncated=st.booleans(),
     legacy=st.none() | OUTCOMES,
     agent=st.none() | OUTCOMES,
+    repeat=st.none() | OUTCOMES,
     escalation=st.none() | st.tuples(LATIN.filter(bool), st.text(max_size=5)),
 )
 

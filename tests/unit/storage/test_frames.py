@@ -73,5 +73,5 @@ def test_garbage_is_refused(frame: bytes) -> None:
 
 
 def test_a_newer_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="has format 3, and this Crossfade knows 2"):
-        frames.decode(msgpack.packb([3, []]))
+    with pytest.raises(ValueError, match="has format 4, and this Crossfade knows 3"):
+        frames.decode(msgpack.packb([4, []]))

@@ -263,7 +263,7 @@ async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> 
 @pytest.mark.parametrize(
     ("key", "put", "problem"),
     [
-        (keys.layout("refunds"), ("SET", "3"), "is not 2, the layout that this Crossfade knows"),
+        (keys.layout("refunds"), ("SET", "4"), "is not 3, the layout that this Crossfade knows"),
         (keys.layout("refunds"), ("LPUSH", "1"), "is a list and should be a string"),
         (keys.seen("refunds", "w1"), ("SET", "banana"), "holds no sequence number"),
         (keys.seen("refunds", "w1"), ("SADD", "banana"), "is a set and should be a string"),
@@ -309,7 +309,7 @@ async def test_a_garbage_entry_is_named(store: PairStore, redis: aredis.Redis, f
 
 async def test_a_newer_layout_is_not_read(store: PairStore, redis: aredis.Redis) -> None:
     await store.write([batch(1, "matched")])
-    await redis.set(keys.layout("refunds"), "3")
+    await redis.set(keys.layout("refunds"), "4")
     newer = r"format: is b'3', and this Crossfade knows 2; run a newer Crossfade or use another store"
     with pytest.raises(StoreFormatError, match=newer):
         await store.pairs("refunds")

@@ -68,8 +68,8 @@ async def test_the_first_write_brings_it_up_and_adds_to_it_once(redis: Client) -
     states, pairs = StateStore(redis), PairStore(redis)
     with capture_logs() as logs:
         assert await pairs.write([batch(3), batch(4), batch(1, "w2")]) == [False, True, True]
-    assert [(entry["event"], entry["layout"], entry["stages"]) for entry in logs] == [("store_upgraded", 2, 3)]
-    assert await ask(redis, "GET", keys.layout("refunds")) == b"2"
+    assert [(entry["event"], entry["layout"], entry["stages"]) for entry in logs] == [("store_upgraded", 3, 3)]
+    assert await ask(redis, "GET", keys.layout("refunds")) == b"3"
     assert await states.evidence("refunds", "v1", 1, "canary") == Evidence(
         ArmCount(11, 1, 2), ArmCount(8, 3, 0), 1, 1, 0, drawn=2
     )
