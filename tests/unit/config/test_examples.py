@@ -1,5 +1,6 @@
 """The configurations that operators copy: they load, and the first one explains every key."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -89,16 +90,16 @@ def keys_in(node: Node) -> set[str]:
 
 def test_the_first_example_has_every_key() -> None:
     text = (FOLDER / "crossfade.yaml").read_text("utf-8")
-    commented_out = set(re.findall(r"^ *#  *([a-z_]+):", text, re.MULTILINE))
+    commented_out = set(re.findall(r"^ *#  *(?:- )?([a-z_]+):", text, re.MULTILINE))
     assert keys_of(Config) - keys_in(parse(text, "crossfade.yaml")) - commented_out == set()
     assert {"tokens_file", "split", "tls", "override", "health_check"} <= commented_out
 
 
 def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> None:
     text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
-    text = re.sub(r"^( {0,10})# ( *[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
+    text = re.sub(r"^( {0,10})# ( *(?:- )?[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
     text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
-    config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters"}, lambda path: path)
+    config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters", "RECORD_KEY": base64.b64encode(bytes(32)).decode()}, lambda path: path)
     assert config.override is not None
     assert config.admin.tokens_file == "/etc/crossfade/tokens"
     assert config.upstreams["agent"].health_check == HealthCheck(path="/healthz")

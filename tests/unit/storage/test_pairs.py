@@ -310,7 +310,7 @@ async def test_a_garbage_entry_is_named(store: PairStore, redis: aredis.Redis, f
 async def test_a_newer_layout_is_not_read(store: PairStore, redis: aredis.Redis) -> None:
     await store.write([batch(1, "matched")])
     await redis.set(keys.layout("refunds"), "4")
-    newer = r"format: is b'3', and this Crossfade knows 2; run a newer Crossfade or use another store"
+    newer = r"format: is b'4', and this Crossfade knows 3; run a newer Crossfade or use another store"
     with pytest.raises(StoreFormatError, match=newer):
         await store.pairs("refunds")
     with pytest.raises(StoreFormatError, match=newer):

@@ -276,5 +276,5 @@ async def test_users_of_another_type_or_layout_are_not_read(store: StateStore, r
         await store.users(*stage)
     await redis.delete(keys.users(*stage, "agent"))
     await redis.set(keys.layout("refunds"), "4")
-    with pytest.raises(StoreFormatError, match="this Crossfade knows 2"):
+    with pytest.raises(StoreFormatError, match="this Crossfade knows 3"):
         await store.users(*stage)
