@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from proxy.model.words import Arm, Match
 from proxy.outcomes.decision import MISSING, Part, Place, compile_path, locations, plain_parts
+from proxy.outcomes.redact import MASK
 
 MAX_DIFFERENCES: Final = 50
 
@@ -61,6 +62,15 @@ class Comparer:
     def decide(self, document: Any) -> Any:
         """The decision in one arm's document, or MISSING."""
         return self._decide(document) if self._decide is not None else MISSING
+
+    def judge(self, legacy: Any, agent: Any) -> Match:
+        """Two decisions by themselves, as `decide` gives them or as a human made one later. Incomparable where one is
+        MISSING, or was masked before it came here."""
+        if legacy is MISSING or agent is MISSING or legacy == MASK or agent == MASK:
+            return Match.INCOMPARABLE
+        decisive = _Found()
+        _walk(legacy, agent, self._decision_rules, (), decisive)
+        return Match.MISMATCHED if decisive.listed else Match.MATCHED
 
     def compare(self, legacy: Any, agent: Any, *, same: bool = False) -> Comparison:
         """Two decoded documents side by side. `same` says that their bytes are equal, so that nothing can differ."""

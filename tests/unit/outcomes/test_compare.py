@@ -131,6 +131,23 @@ def test_a_number_may_differ_by_a_share_of_legacys(legacy: Any, agent: Any, expe
         assert verdict({"amount": legacy}, {"amount": agent}, **rules) is expected
 
 
+@pytest.mark.parametrize(
+    ("legacy", "agent", "expected"),
+    [
+        (100, 100.5, MATCHED),
+        (100, 102, MISMATCHED),
+        ("approve", "approve", MATCHED),
+        ("approve", "deny", MISMATCHED),
+        (None, None, MATCHED),
+        (MISSING, "approve", INCOMPARABLE),
+        ("approve", MISSING, INCOMPARABLE),
+        ("[redacted]", "[redacted]", INCOMPARABLE),
+    ],
+)
+def test_two_decisions_are_judged_by_themselves(legacy: Any, agent: Any, expected: Match) -> None:
+    assert Comparer("$.d", tolerance={"$.d": 0.01}).judge(legacy, agent) is expected
+
+
 def test_a_tolerance_holds_for_its_path_alone() -> None:
     rules = {"tolerance": {"$.lines[*].price": 0.1}}
     legacy = {"price": 100, "lines": [{"price": 100, "n": 10}]}
