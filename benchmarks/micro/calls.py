@@ -114,5 +114,5 @@ def _packed(legacy: dict[str, Any], agent: dict[str, Any]) -> tuple[Any, ...]:
         1, 1_764_000_000.0, b"POST", b"/refunds/7", b"c" * 16, 4321, "legacy", "legacy", "bucket_out", "mirrored",
         headers, BODY, False, b"", "",
         200, 0.012, "", headers, orjson.dumps(legacy), False, 0.011,
-        200, 0.034, "", headers, orjson.dumps(agent), False, 0.033,
+        200, 0.034, "", headers, orjson.dumps(agent), False, 0.033, None,
     )  # fmt: skip
