@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from proxy.config.rollout_schema import Rollout
 from proxy.model.records import Outcome, Record
 from proxy.model.words import Arm, Failure, Match
-from proxy.outcomes import body, labels
+from proxy.outcomes import body, labels, pending
 from proxy.outcomes.body import NO_BODY, Body, Kind
 from proxy.outcomes.compare import Comparer, Comparison, Difference
 from proxy.outcomes.decision import MISSING, check_path, compile_path, path_text
@@ -29,6 +29,8 @@ class Rules:
     """Finds in a request's body what `gates.segments.by` names."""
     says_yes: Callable[[Any], bool] | None = None
     """Whether a decision is a yes of `gates.direction`."""
+    waiting: pending.Waiting | None = None
+    """By what an answer of legacy is none yet."""
 
 
 class Pair(NamedTuple):
@@ -36,6 +38,7 @@ class Pair(NamedTuple):
 
     What a comparable pair is counted under: `segment` (None without `gates.segments`), `direction` (None where nobody
     said yes alone), `decisions` of legacy and the agent as labels (None where one is not known, or no single value).
+    One that waits for the human's decision is open until `until` (Unix seconds) for whoever names one of its `refs`.
     """
 
     verdict: Match | None
@@ -43,6 +46,8 @@ class Pair(NamedTuple):
     segment: str | None = None
     direction: labels.Direction | None = None
     decisions: tuple[str, str] | None = None
+    refs: tuple[str, ...] = ()
+    until: float = 0.0
 
 
 def rules(rollout: Rollout) -> Rules:
@@ -66,6 +71,7 @@ def rules(rollout: Rollout) -> Rules:
         Redactor(rollout.record.redact),
         compile_path(segments.by) if segments is not None else None,
         labels.one_of(direction.yes) if direction is not None else None,
+        pending.waiting(rollout.pending, rollout.salt, compare.decision) if rollout.pending is not None else None,
     )
 
 
@@ -74,14 +80,19 @@ def make_pair(record: Record, rules: Rules) -> Pair:
 
     In the document times are RFC 3339 in UTC, durations seconds; `first_byte` is null where no body came. A body is its
     JSON value or its text; of other bytes only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a
-    pair is incomparable, `more_differences` how many are not listed. `segment` is null where the rollout names none.
+    pair is incomparable, or what it waits for, `more_differences` how many are not listed. `segment` is null where the
+    rollout names none. A pair that waits also has `pending`: {until, unfit}, the latter a sentence where the agent's
+    answer can never be compared.
     """
     redactor = rules.redactor
     legacy = _body(record.legacy)
     agent = legacy if _same_body(record) else _body(record.agent)
     result = _compare(record, legacy, agent, rules.comparer)
-    ours = _mask(legacy, rules)
-    theirs = ours if agent is legacy else _mask(agent, rules)
+    opened = pending.opened(record, legacy, rules.waiting)
+    if opened is not None and result is not None:
+        result = Comparison(Match.PENDING, reason=opened.reason)
+    ours = mask(legacy, rules)
+    theirs = ours if agent is legacy else mask(agent, rules)
     request = body.read(record.body, record.truncated)
     asked = redactor.body(request)
     segment = _segment(request, asked, rules)
@@ -92,7 +103,7 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "version": record.version,
         "stage": record.stage,
         "epoch": record.epoch,
-        "at": datetime.fromtimestamp(record.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "at": _time(record.at),
         "key_hash": record.key_hash,
         "bucket": record.bucket,
         "arm": record.arm,
@@ -116,16 +127,25 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "escalation": _escalation(record.escalation, redactor),
         "steps": [],
     }
+    if opened is not None:
+        document["pending"] = {"until": _time(opened.until), "unfit": _never_fit(record, agent, theirs)}
+        return Pair(result.verdict if result else None, document, refs=opened.refs, until=opened.until)
     if result is None:
         return Pair(None, document)
-    if result.verdict is Match.INCOMPARABLE:
-        return Pair(result.verdict, document)
-    direction = labels.direction(rules.says_yes, ours.decision, theirs.decision) if rules.says_yes else None
-    decisions = labels.decisions(result.verdict, ours.decision, theirs.decision)
-    return Pair(result.verdict, document, segment, direction, decisions)
+    return counted_pair(result.verdict, document, segment, ours.decision, theirs.decision, rules)
 
 
-class _Masked(NamedTuple):
+def counted_pair(
+    verdict: Match, document: dict[str, Any], segment: str | None, legacy: Any, agent: Any, rules: Rules
+) -> Pair:
+    """The pair with what it is counted under. `legacy` and `agent` are the decisions, masked."""
+    if verdict is Match.INCOMPARABLE:
+        return Pair(verdict, document)
+    direction = labels.direction(rules.says_yes, legacy, agent) if rules.says_yes else None
+    return Pair(verdict, document, segment, direction, labels.decisions(verdict, legacy, agent))
+
+
+class Masked(NamedTuple):
     """What is kept of an answer's body, and the decision in it: a hidden member stays hidden, even where it is the
     decision."""
 
@@ -133,9 +153,9 @@ class _Masked(NamedTuple):
     decision: Any
 
 
-def _mask(content: Body, rules: Rules) -> _Masked:
+def mask(content: Body, rules: Rules) -> Masked:
     kept = rules.redactor.body(content)
-    return _Masked(kept, rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING)
+    return Masked(kept, rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING)
 
 
 def _segment(request: Body, kept: Any, rules: Rules) -> str | None:
@@ -181,7 +201,21 @@ def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
     return ""
 
 
-def _outcome(outcome: Outcome | None, content: Body, masked: _Masked, redactor: Redactor) -> dict[str, Any] | None:
+def _never_fit(record: Record, agent: Body, masked: Masked) -> str:
+    """Why no decision of the human can be compared with what the agent did; empty where one can."""
+    if record.agent is None:
+        return ""
+    reason = _unfit(Arm.AGENT, record.agent, agent)
+    if not reason and masked.decision is MISSING:
+        reason = f"{Arm.AGENT}'s answer has no decision"
+    return reason
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _outcome(outcome: Outcome | None, content: Body, masked: Masked, redactor: Redactor) -> dict[str, Any] | None:
     if outcome is None:
         return None
     return {
