@@ -20,7 +20,9 @@ from proxy.model.rollouts import Batch, Kept
 from proxy.model.snapshot import BUCKETS
 from proxy.model.tick import Tick, unpack_buckets
 from proxy.model.words import Arm, Match
+from proxy.outcomes import escalation
 from proxy.outcomes.pairing import Pair, Rules, make_pair, rules
+from proxy.storage.sealing import Sealer
 from proxy.storage.tally import Tally
 
 _log = structlog.get_logger()
@@ -102,8 +104,8 @@ class _Draft:
         )
 
 
-async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped) -> list[Batch]:
-    """One batch for each route that the tick says something of, in no particular order."""
+async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped, sealer: Sealer) -> list[Batch]:
+    """One batch for each route that the tick says something of, in no particular order. Its documents are sealed."""
     drafts: dict[str, _Draft] = {}
     _book_outcomes(tick, by_route, drafts)
     _book_users(tick, by_route, drafts)
@@ -111,7 +113,7 @@ async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: 
     turn = loop.time()
     try:
         for fields in split(tick.records):
-            _book_record(fields, by_route, drafts, dropped)
+            _book_record(fields, by_route, drafts, dropped, sealer)
             if loop.time() - turn > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 turn = loop.time()
@@ -152,7 +154,9 @@ def _book_users(tick: Tick, by_route: Mapping[str, RouteRules], drafts: dict[str
             users[key] = (legacy | buckets, agent) if arm is Arm.LEGACY else (legacy, agent | buckets)
 
 
-def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft], dropped: Dropped) -> None:
+def _book_record(
+    fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft], dropped: Dropped, sealer: Sealer
+) -> None:
     route = ""
     try:
         record = unpack(fields)
@@ -162,7 +166,7 @@ def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[s
             dropped(route, NO_ROUTE, 1)
             return
         pair = make_pair(record, known.rules)
-        document = orjson.dumps(pair.document)
+        document = sealer.seal(orjson.dumps(pair.document), route)
     except Exception as error:  # noqa: BLE001  # a record that cannot be read must not cost the others
         dropped(route, MALFORMED, 1)
         # Only the type is told: a message might quote what the record holds.
@@ -175,8 +179,10 @@ def _book_record(fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[s
 
 
 def _kept(pair: Pair, document: bytes, record: Record) -> Kept:
-    escalation = record.escalation[0] if record.escalation is not None else ""
-    return Kept(pair.verdict, document, record.at, record.key_hash, escalation=escalation)
+    kept = Kept(pair.verdict, document, record.at, record.key_hash)
+    if record.escalation is None:
+        return kept
+    return kept._replace(escalation=record.escalation[0], reason=escalation.reason(record))
 
 
 def _book_pair(pair: Pair, verdict: Match, tally: Tally) -> None:

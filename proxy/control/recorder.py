@@ -11,7 +11,7 @@ at once.)
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -24,8 +24,10 @@ from proxy.model.ports import PairWriter
 from proxy.model.rollouts import Batch, Evidence
 from proxy.model.tick import Tick
 from proxy.storage import frames
+from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
 from proxy.storage.tally import add
+from proxy.telemetry.families import ESCALATIONS
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger()
@@ -53,8 +55,9 @@ class _Taken(NamedTuple):
 class Recorder:
     """`run` does the work and ends only by being cancelled; then `close`. `spool` becomes the recorder's own."""
 
-    def __init__(self, writer: PairWriter, spool: Spool, metrics: Metrics) -> None:
+    def __init__(self, writer: PairWriter, spool: Spool, metrics: Metrics, sealer: Sealer | None = None) -> None:
         self._writer, self._spool, self._metrics = writer, spool, metrics
+        self._sealer = sealer or Sealer()
         self._rules: Mapping[str, RouteRules] = {}
         # No bound of its own: it holds no more than callers wait for (the link's window, one tick of each worker).
         self._queue: deque[tuple[Tick, asyncio.Future[None]]] = deque()
@@ -120,7 +123,7 @@ class Recorder:
             tick, kept = self._queue.popleft()
             taken = _Taken([], kept)
             group.append(taken)
-            for batch in await make_batches(tick, self._rules, self._metrics.count_dropped):
+            for batch in await make_batches(tick, self._rules, self._metrics.count_dropped, self._sealer):
                 taken.batches.append(self._with_owed(batch))
                 pairs += len(batch.pairs)
 
@@ -235,12 +238,10 @@ class Recorder:
         return was_new
 
     def _count_pairs(self, batch: Batch) -> None:
-        counts: dict[str, int] = {}
-        for pair in batch.pairs:
-            if pair.verdict is not None:
-                counts[pair.verdict] = counts.get(pair.verdict, 0) + 1
-        for verdict, count in counts.items():
+        for verdict, count in Counter(pair.verdict for pair in batch.pairs if pair.verdict is not None).items():
             self._metrics.count_pairs(batch.route, verdict, count)
+        for reason, count in Counter(pair.reason for pair in batch.pairs if pair.escalation).items():
+            self._metrics.count(ESCALATIONS, batch.route, reason, n=count)
 
     def _lost(self, error: Exception) -> None:
         self._metrics.store_up(False)

@@ -178,6 +178,10 @@ class StoreFormatError(StoreError):
         self.key = key
 
 
+class SealError(StoreError):
+    """What was sealed does not open: its key is no longer there, or it is not whole. It costs what it is alone."""
+
+
 class CommandError(CrossfadeError):
     """An operator's verb cannot be done now. `allowed` are the verbs that can."""
 

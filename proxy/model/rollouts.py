@@ -169,7 +169,8 @@ class Kept(NamedTuple):
     `document` is its JSON object without `id`, which the store gives; sealed where there are keys. `verdict` is None
     where only one arm was asked. `at` (Unix seconds) and `key_hash` (hex) are there for erasure. A pending pair is open
     until `until` (Unix seconds) for whoever names one of its `refs` (`proxy.outcomes.late`). `escalation` is the id
-    under which the human finds it, empty where there was none.
+    under which the human finds it and `reason` the word for why (`proxy.outcomes.escalation`), both empty where there
+    was none.
     """
 
     verdict: str | None
@@ -179,6 +180,7 @@ class Kept(NamedTuple):
     refs: tuple[str, ...] = ()
     until: float = 0.0
     escalation: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

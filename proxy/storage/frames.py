@@ -96,8 +96,9 @@ def _kept(
     refs: Sequence[str] = (),
     until: float = 0.0,
     escalation: str = "",
+    reason: str = "",
 ) -> Kept:
-    return Kept(verdict, document, at, key_hash, tuple(refs), until, escalation)
+    return Kept(verdict, document, at, key_hash, tuple(refs), until, escalation, reason)
 
 
 def _batch_before(route: str, source: str, seq: int, max_pairs: int, evidence: Any, pairs: Any) -> Batch:

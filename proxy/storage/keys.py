@@ -17,7 +17,9 @@ stands last.
 | `crossfade:{route}:ref:<ref>` | string | the id of the pair that a late decision means by `ref` |
 | `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined, field `outcome` (sealed) |
 | `crossfade:{route}:early:<ref>` | list | late decisions that came before their pair |
-| `crossfade:{route}:escalations` | stream | fields `id`, `pair`: what was handed over to the human, see `escalations` |
+| `crossfade:{route}:escalations` | stream | `id`, `pair`, `reason` of each hand-over to the human, see `escalations` |
+| `crossfade:{route}:told` | string | the id of the last entry of that stream which was taken to be told, see `untold` |
+| `crossfade:{route}:untold` | sorted set | what is to be told to the human queue, by when it is tried next |
 | `crossfade:{route}:escalation:<id>` | string | the id of its pair |
 | `crossfade:{route}:steps:<trace>` | | what the agent did in one trace, see `steps` |
 | `crossfade:{route}:erased` | hash | key hash to when it was erased: what is recorded of it before is not kept |
@@ -94,6 +96,14 @@ def escalations(route: str) -> str:
 
 def escalation(route: str, escalation_id: str) -> str:
     return f"{PREFIX}{{{route}}}:escalation:{escalation_id}"
+
+
+def told(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:told"
+
+
+def untold(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:untold"
 
 
 def steps(route: str, trace: str) -> str:

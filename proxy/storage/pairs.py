@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple
 import orjson
 import structlog
 
-from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
+from proxy.model.errors import SealError, StoreError, StoreFormatError, StoreUnavailableError
 from proxy.model.rollouts import OTHER, Batch, Evidence
 from proxy.model.tick import pack_buckets
 from proxy.model.words import Arm
 from proxy.storage import keys, totals
 from proxy.storage.connection import Client, execute, translate, translated
 from proxy.storage.scripts import OLD_LAYOUT, VERDICTS, WRITE_BATCH
+from proxy.storage.sealing import Sealer
 from proxy.storage.tally import MAX_NAMED
 from proxy.storage.upgrade import upgrade
 
@@ -58,10 +59,13 @@ def _tell_nobody(_route: str, _reason: str, _pairs: int) -> None:
 
 
 class PairStore:
-    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached."""
+    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached. `sealer`
+    opens documents; one that does not open is shown as `{id, unreadable: why}`."""
 
-    def __init__(self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
-        self._redis, self._dropped = redis, dropped
+    def __init__(
+        self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody, sealer: Sealer | None = None
+    ) -> None:
+        self._redis, self._dropped, self._sealer = redis, dropped, sealer or Sealer()
         self._crowded: set[str] = set()  # routes of which it was logged that they have more names than are kept apart
 
     async def write(self, batches: list[Batch]) -> list[bool]:
@@ -125,7 +129,7 @@ class PairStore:
                 there = True
                 if len(found) == limit or size >= PAGE_BYTES:
                     return found, before
-                found.append(_decode(route, entry_id, document))
+                found.append(self._decode(route, entry_id, document))
                 size += len(document)
                 before = place
             # An index may hold ids of pairs that were trimmed; once a whole chunk is gone, so are all older ones.
@@ -139,7 +143,19 @@ class PairStore:
             return None
         route, entry_id = match.groups()
         ((_, document),) = await self._documents(route, [entry_id])
-        return _decode(route, entry_id, document) if document is not None else None
+        return self._decode(route, entry_id, document) if document is not None else None
+
+    def _decode(self, route: str, entry_id: str, document: bytes) -> dict[str, Any]:
+        pair_id = f"{route}.{entry_id}"
+        try:
+            pair = orjson.loads(self._sealer.open(document, route))
+        except SealError as error:
+            return {"id": pair_id, "unreadable": str(error)}
+        except orjson.JSONDecodeError:
+            pair = None
+        if not isinstance(pair, dict):
+            raise StoreFormatError(keys.pairs(route), f"entry {entry_id} is no pair")
+        return {"id": pair_id, **pair}
 
     async def _older(
         self, route: str, verdict: str | None, before: str | None, count: int
@@ -206,7 +222,8 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     values += batch.outcomes
     for pair in batch.pairs:
         values += (
-            _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.until, len(pair.refs), pair.escalation,
+            _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.until, len(pair.refs),
+            pair.escalation, pair.reason,
         )  # fmt: skip
         for ref in pair.refs:
             names += (keys.ref(route, ref), keys.early(route, ref))
@@ -241,13 +258,3 @@ def _document(route: str, entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str,
     if b"pair" not in fields:
         raise StoreFormatError(keys.pairs(route), f"entry {entry_id.decode()} is no pair")
     return entry_id.decode(), fields[b"pair"]
-
-
-def _decode(route: str, entry_id: str, document: bytes) -> dict[str, Any]:
-    try:
-        pair = orjson.loads(document)
-    except orjson.JSONDecodeError:
-        pair = None
-    if not isinstance(pair, dict):
-        raise StoreFormatError(keys.pairs(route), f"entry {entry_id} is no pair")
-    return {"id": f"{route}.{entry_id}", **pair}

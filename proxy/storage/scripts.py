@@ -59,7 +59,8 @@ WRITE_BATCH: Final = _bare(
 --         and of each of these: kind, number of its fields, fields, fields beyond the bound, counts;
 --       of each users: their buckets, 3 bytes each;
 --       the late decisions;
---       of each pair: verdict, document, when it expires, number of its refs, id of its escalation (empty: none).
+--       of each pair: verdict, document, when it expires, number of its refs, id of its escalation (empty: none) and
+--         the word for its reason.
 -- Returns {0 when the batch had been written before, OLD_LAYOUT, or else 1; pairs that max_bytes cost; counts that went
 --         beyond the bound; late decisions for which there was no room; pairs that were too old}.
 local seq, before, last_totals = tonumber(ARGV[2]), tonumber(ARGV[3]), FIRST_TOTAL - 1 + tonumber(ARGV[9])
@@ -181,7 +182,7 @@ local function of(kind)
 end
 while at <= #ARGV do
   local verdict, document = tonumber(take()), take()
-  local until_, refs, escalation = tonumber(take()), tonumber(take()), take()
+  local until_, refs, escalation, reason = tonumber(take()), tonumber(take()), take(), take()
   local id = redis.call('XADD', KEYS[3], '*', 'pair', document)
   if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], '*', 'of', id) end
   if refs > 0 then
@@ -200,7 +201,7 @@ while at <= #ARGV do
   end
   if escalation ~= '' and of('string') then
     redis.call('SET', KEYS[key], id, 'EX', ARGV[11])
-    redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', id)
+    redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', id, 'reason', reason)
   end
 end
 if opened then redis.call('ZREMRANGEBYRANK', KEYS[8], 0, -1 - tonumber(ARGV[6])) end

@@ -13,6 +13,7 @@ from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import Outcome, Record
 from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept
 from proxy.model.tick import Labels, Tick, pack_buckets
+from proxy.storage.sealing import Sealer
 from tests.packing import pack
 
 ROLLOUT = Rollout.model_validate(
@@ -43,7 +44,7 @@ def tick(*records: Any, outcomes: dict[Labels, int] | None = None, users: dict[L
 async def made(tick: Tick, rules: dict[str, RouteRules] = RULES) -> tuple[dict[str, Batch], list[tuple[str, str, int]]]:
     """The batches by route, and what was told to be dropped."""
     dropped: list[tuple[str, str, int]] = []
-    batches = await make_batches(tick, rules, lambda *told: dropped.append(told))
+    batches = await make_batches(tick, rules, lambda *told: dropped.append(told), Sealer())
     by_route = {batch.route: batch for batch in batches}
     assert len(by_route) == len(batches)
     return by_route, dropped

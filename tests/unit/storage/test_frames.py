@@ -19,7 +19,7 @@ BATCH = Batch(
         ("v2", 2, "shadow", 0): (frozenset(), frozenset({7})),
     },
     (
-        Kept("matched", b'{"a":1}', 1_800_000_000.5, "ab12", escalation="e1"),
+        Kept("matched", b'{"a":1}', 1_800_000_000.5, "ab12", escalation="e1", reason="timeout"),
         Kept(None, b"{}"),
         Kept("pending", b'{"a":"\xc3\xa9"}', refs=("r1", "r2"), until=1_800_000_900.0),
     ),
