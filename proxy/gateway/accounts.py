@@ -10,6 +10,7 @@ from proxy.gateway.recording import Draft, Notes
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry, RouteEntry, Way
+from proxy.model.snapshot import CallbackSpec
 from proxy.model.words import Failure, Fate, Reason
 from proxy.routing.decide import sampled
 from proxy.telemetry.logs import access_line
@@ -19,11 +20,11 @@ class Accounts(Taker):
     """`_way` is the arm, in its mode, that is asked now. `started` is when the request was begun, `_sent_at` when this
     arm was asked, `_first_byte` how long after that its answer's body began, 0 before (seconds, monotonic). `_slot` is
     that in which the request arrived at this arm. `_unasked`: what failed was not even tried, since the arm is known to
-    be down."""
+    be down. `_callback`: the request may bring a human's late decision, which is read in passing."""
 
     __slots__ = (
-        "_bucket", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at", "_shared", "_slot",
-        "_unasked", "_way", "request", "started",
+        "_bucket", "_callback", "_first_byte", "_key", "_notes", "_reason", "_rollout", "_route", "_sent_at",
+        "_shared", "_slot", "_unasked", "_way", "request", "started",
     )  # fmt: skip
 
     _route: RouteEntry
@@ -40,6 +41,7 @@ class Accounts(Taker):
         self._bucket: int | None = None
         self._slot = 0
         self._unasked = False
+        self._callback: CallbackSpec | None = None
         self._reason = Reason.NO_ROLLOUT
 
     def _drawn(self, rollout: RolloutEntry, reason: Reason) -> int:
@@ -126,17 +128,8 @@ class Accounts(Taker):
             self._notes.agent = agent
             self._part_done(self._notes)
 
-    def _copied(self, fate: Fate, agent: Draft | None) -> None:
-        """The copy has met its fate."""
-        assert self._rollout is not None  # only a rollout's request is copied
-        self._count_fate(self._rollout, fate)
-        if self._notes is not None:
-            if agent is not None:
-                self._notes.agent = agent
-            self._part_done(self._notes)
-
     def _part_done(self, notes: Notes) -> None:
-        """One of serving, copy and partial answer is done; after the last one the record is made."""
+        """One of serving, copies and partial answer is done; after the last one the record is made."""
         notes.parts -= 1
         if notes.parts or self._rollout is None:
             return
@@ -145,6 +138,19 @@ class Accounts(Taker):
         key_hash = self._rollout.key_hash(self._key) if self._key is not None else b""
         fields, bodies = notes.fields(self.request, self._route.name, key_hash, self._bucket, served)
         self._shared.counters.record(self._route.name, fields, bodies)
+
+    def _tell_callback(self, spec: CallbackSpec, status: int) -> None:
+        """The request has brought a late decision, and its upstream has answered: only what it took is one."""
+        request, counters = self.request, self._shared.counters
+        if status >= 400:
+            result = "refused"
+        elif not request.whole or request.size > spec.max_body:
+            result = "too_large"
+        else:
+            result = "read"
+            body = b"".join(request.chunks)
+            counters.record(spec.route, (spec.route, time(), request.request_id, body), len(body))
+        counters.callbacks[(spec.route, result)] += 1
 
     def _log_access(self, status: int, sent: int) -> None:
         request, duration = self.request, monotonic() - self.started

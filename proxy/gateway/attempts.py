@@ -7,17 +7,19 @@ arm can serve; legacy never falls back.
 
 import asyncio
 import random
-from time import monotonic
+from time import monotonic, time
 
 from proxy.gateway.accounts import Accounts
 from proxy.gateway.connection import Connection
 from proxy.gateway.fallback import PartialAnswer, too_unsure, why_not
+from proxy.gateway.recording import Notes
 from proxy.gateway.reply import Client, Reply
 from proxy.gateway.request import Request
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry, Way
 from proxy.model.errors import NotAskedError, UpstreamError
-from proxy.model.words import Failure
+from proxy.model.words import Failure, Fate
+from proxy.routing.link import link
 
 
 class Attempts(Accounts):
@@ -97,13 +99,19 @@ class Attempts(Accounts):
         self._connection = None
         if not self.request.complete:
             connection.spoil()
-        if self._notes is not None:
-            self._notes.parts += 1
-            connection.taker = PartialAnswer(rollout, connection, self._attempted, failure.value, self._sent_at)
-        else:
-            connection.taker = None  # the rest is read and let go, so that the connection can be used again
+        if self._notes is None:
+            self._begin_notes(rollout)
+            assert self._notes is not None
+            self._notes.answer(connection.noted)
+        self._notes.parts += 1
+        connection.taker = PartialAnswer(rollout, connection, self._attempted, failure.value, self._sent_at)
         self._fall_back(failure, reason)
         return True
+
+    def _begin_notes(self, rollout: RolloutEntry) -> None:
+        """What is handed over to the human is always recorded, with what the agent tried."""
+        self._notes = Notes(rollout, time())
+        self._notes.fate = Fate.SAMPLED_OUT.value  # no copy was made where the agent served
 
     def _too_unsure(self, body: bytes) -> bool:
         """Whether the agent's whole answer tells too little confidence, and legacy has taken over."""
@@ -137,10 +145,17 @@ class Attempts(Accounts):
         self._escalation = b"x-crossfade-escalation: %b\r\nx-crossfade-escalation-reason: %b\r\n" % (
             escalation, reason.encode("latin-1", "replace"),
         )  # fmt: skip
-        if self._notes is not None:
-            self._notes.agent = self._notes.outcome(self._status, duration, failure.value, self._first_byte)
-            self._notes.forget()
-            self._notes.escalation, self._notes.why = escalation, reason
+        told = shared.table.link
+        if told.url and told.secret:
+            expires = int(time() + told.valid)
+            where = link(told.url, told.secret, self._route.name, escalation.decode("latin-1"), expires)
+            self._escalation += b"x-crossfade-escalation-link: %b\r\n" % where.encode("latin-1")
+        if self._notes is None:
+            self._begin_notes(rollout)
+            assert self._notes is not None
+        self._notes.agent = self._notes.outcome(self._status, duration, failure.value, self._first_byte)
+        self._notes.forget()
+        self._notes.escalation, self._notes.why = escalation, reason
         self._tries = 0
         self._stale = False
         self._sent_at = monotonic()

@@ -39,11 +39,12 @@ MODULES: Final = tuple(
     f"proxy.{name}"
     for name in (
         "analysis.breaker", "gateway.accounts", "gateway.answers", "gateway.attempts", "gateway.connection",
-        "gateway.counters", "gateway.downstream", "gateway.evidence", "gateway.exchange", "gateway.fallback",
-        "gateway.forwarded", "gateway.framing", "gateway.head", "gateway.headers", "gateway.health",
-        "gateway.parcels", "gateway.reader", "gateway.recording", "gateway.reply", "gateway.request",
-        "gateway.service", "gateway.shadow", "gateway.shared", "gateway.table", "gateway.tunnel", "gateway.turn",
-        "gateway.upstream", "routing.bucket", "routing.decide", "routing.identity", "routing.match",
+        "gateway.context", "gateway.copies", "gateway.counters", "gateway.downstream", "gateway.evidence",
+        "gateway.exchange", "gateway.fallback", "gateway.forwarded", "gateway.framing", "gateway.head",
+        "gateway.headers", "gateway.health", "gateway.parcels", "gateway.reader", "gateway.recording",
+        "gateway.reply", "gateway.request", "gateway.service", "gateway.shadow", "gateway.shared",
+        "gateway.table", "gateway.tunnel", "gateway.turn", "gateway.upstream", "routing.bucket",
+        "routing.decide", "routing.identity", "routing.match",
     )
 )  # fmt: skip
 """What requests pass through. Not `worker`, which is run by `-m`, nor the link, which works by the tick."""

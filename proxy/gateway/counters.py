@@ -32,6 +32,7 @@ class Counters:
         self.strays: dict[Labels, int] = defaultdict(int)
         self.health: dict[Labels, int] = defaultdict(int)
         self.capped: dict[Labels, int] = defaultdict(int)
+        self.callbacks: dict[Labels, int] = defaultdict(int)
         self._refused: dict[Labels, int] = defaultdict(int)
         self._tallies: dict[tuple[Any, ...], Tally] = {}
         self._users: dict[Labels, Users] = {}
@@ -93,6 +94,7 @@ class Counters:
             (measures.CONNECTIONS_REFUSED, self.connections_refused),
             (measures.HEALTH_CHECKS, self.health),
             (measures.CAPPED, self.capped),
+            (measures.CALLBACKS, self.callbacks),
         ):
             if counts:
                 counters[family.name] = dict(counts)

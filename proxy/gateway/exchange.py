@@ -8,12 +8,11 @@ from time import time
 from typing import Final
 
 from proxy.gateway.answers import STATUS_LINES, error_answer
-from proxy.gateway.attempts import Attempts
 from proxy.gateway.connection import Connection
+from proxy.gateway.copies import Copies
 from proxy.gateway.fallback import may_be_unsure
 from proxy.gateway.reply import Client
 from proxy.gateway.request import REPLAY, Request
-from proxy.gateway.shadow import ShadowCopy
 from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry
 from proxy.gateway.tunnel import Tunnel
@@ -28,15 +27,15 @@ _JOIN: Final = 32 << 10
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Exchange(Attempts):
+class Exchange(Copies):
     """Carries `request` from its head to the answer's end. The serving arm's `Taker`."""
 
-    __slots__ = ("_chunked", "_full", "_table", "_wants_copy")
+    __slots__ = ("_chunked", "_full", "_table")
 
     def __init__(self, client: Client, shared: Shared, request: Request) -> None:
         super().__init__(client, shared, request)
         self._table = shared.table
-        self._wants_copy = self._chunked = self._full = False
+        self._chunked = self._full = False
 
     # --- decide
 
@@ -57,6 +56,10 @@ class Exchange(Attempts):
         self._route = route = table.routes[place]
         if request.upgrade and request.upgrade not in route.upgrades:
             request.upgrade = b""  # it is served as the request that it is without
+        if table.callbacks:
+            callback = table.callback_matcher.find(request.method, request.host, request.path, request.noted)
+            if callback >= 0:
+                self._callback = table.callbacks[callback]
         if route.rollout is None:
             self._serve(route.legacy)
         else:
@@ -70,14 +73,14 @@ class Exchange(Attempts):
             self._bucket = rollout.bucket(key)
         if request.override and (forced := self._forced()) is not None:
             self._drawn(rollout, Reason.OVERRIDE)
-            self._serve_one(rollout, agent=forced is Arm.AGENT)
+            self._serve_one(rollout, agent=forced is Arm.AGENT, audits=False)
             self._way.tally.unasked += 1
             return
         decision = decide(rollout.weight, self._bucket, tripped=rollout.tripped)
         count = self._drawn(rollout, decision.reason)
         self._note_user(rollout)
         if decision is BUCKET_IN or request.upgrade:
-            self._serve_one(rollout, agent=decision is BUCKET_IN)
+            self._serve_one(rollout, agent=decision is BUCKET_IN, audits=sampled(count, rollout.audit_share))
             return
         if not sampled(count, rollout.shadow_share):
             self._count_fate(rollout, Fate.SAMPLED_OUT)
@@ -88,7 +91,7 @@ class Exchange(Attempts):
             self._wants_copy = True
         self._serve(rollout.legacy)
         if self._wants_copy and request.complete:
-            self._copy(rollout)
+            self._copy(rollout, rollout.shadow)
 
     def _forced(self) -> Arm | None:
         """The arm that a tester's signed header asks for."""
@@ -99,42 +102,18 @@ class Exchange(Attempts):
         self._shared.counters.overrides[(result,)] += 1
         return arm
 
-    def _serve_one(self, rollout: RolloutEntry, *, agent: bool) -> None:
-        """One arm serves, and the other gets no copy."""
-        self._count_fate(rollout, Fate.UPGRADED if self.request.upgrade else Fate.SAMPLED_OUT)
+    def _serve_one(self, rollout: RolloutEntry, *, agent: bool, audits: bool) -> None:
+        """One arm serves, and the other gets no copy meanwhile. `audits`: legacy gets one when the agent has served, if
+        that is recorded."""
+        if audits and agent and self._notes is not None and not self.request.upgrade:
+            self._audits = True
+        else:
+            self._count_fate(rollout, Fate.UPGRADED if self.request.upgrade else Fate.SAMPLED_OUT)
         if agent:
             self.request.keep_limit = max(REPLAY, rollout.spec.fallback.max_body)
             self._serve(rollout.canary)
         else:
             self._serve(rollout.legacy)
-
-    # --- the copy
-
-    def _copy(self, rollout: RolloutEntry) -> None:
-        """Send the shadow its copy, within the bounds."""
-        self._wants_copy = False
-        spec, pending, size = rollout.spec.shadow, rollout.pending, self.request.size
-        if size > spec.max_body:
-            self._count_fate(rollout, Fate.OVERSIZED)
-        elif (
-            pending.gone
-            or len(pending.copies) >= spec.max_pending
-            or pending.bytes + size > spec.max_pending_bytes
-            or rollout.shadow.upstream.full
-            or rollout.shadow.upstream.waiting
-        ):
-            self._count_fate(rollout, Fate.DROPPED)
-        else:
-            if self._notes is not None:
-                self._notes.parts += 1
-            rollout.shadow.upstream.ask(
-                ShadowCopy(self.request, rollout, self._bucket, self._copied, recording=self._notes is not None)
-            )
-
-    def _no_copy(self, fate: Fate) -> None:
-        if self._wants_copy and self._rollout is not None:
-            self._wants_copy = False
-            self._count_fate(self._rollout, fate)
 
     # --- the request goes out
 
@@ -191,7 +170,7 @@ class Exchange(Attempts):
                 self._connection.write(_LAST_CHUNK)
             self._connection.sent_all()
         if self._wants_copy and self._rollout is not None:
-            self._copy(self._rollout)
+            self._copy(self._rollout, self._rollout.shadow)
 
     def hold(self, full: bool) -> None:
         self._client.hold_request(full and not self.request.complete)
@@ -364,7 +343,10 @@ class Exchange(Attempts):
         """The serving arm is done: count, record, go on."""
         duration = self._count_answer(status, failed=failed, error=error)
         self._close(status, cut=cut)
+        self._audit(served=self._way.agent and not failed)
         self._record(status, duration, error)
+        if self._callback is not None:
+            self._tell_callback(self._callback, status)
 
     def _end(self, status: int) -> None:
         self._over = True

@@ -9,16 +9,18 @@ Rules kept here:
 - order: ticks leave in the order in which they were put, over disconnects and over the worker's death;
 - bounds: at most `max_memory` bytes in memory, the spool's own bound on disk, `WINDOW` ticks on the way;
 - no count is lost to a bound: a refused tick loses its records, which are counted as dropped, and its counts go with
-  the next tick.
+  the next tick;
+- whatever leaves memory is secured, and so is what it says of records: `secured` is told.
 """
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, NamedTuple
 
 from proxy.model.clock import Clock
 from proxy.model.link import TICK, WINDOW, encode
-from proxy.model.measures import PAIRS_DROPPED
+from proxy.model.measures import OWED, PAIRS_DROPPED, RECORDS
 from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, to_wire
 
@@ -41,6 +43,15 @@ class DiskWork(NamedTuple):
     read: int
 
 
+Secured = Callable[[int, dict[str, int]], None]
+"""Told the number of a tick that is acknowledged or on disk, and of how many records by route it says what became of
+them: it holds them, or counts them as dropped or owed."""
+
+
+def _tell_nobody(_seq: int, _records: dict[str, int]) -> None:
+    pass
+
+
 class DiskResult(NamedTuple):
     """`appended` before one was refused, the `frames` read, and whether the disk holds any frame at all."""
 
@@ -52,9 +63,12 @@ class DiskResult(NamedTuple):
 class Outbox:
     """The queue of one worker's life. It begins as if the disk held something, since earlier lives may have left it."""
 
-    def __init__(self, source: str, clock: Clock, *, max_memory: int = MAX_MEMORY) -> None:
-        self._source, self._clock, self._max_memory = source, clock, max_memory
+    def __init__(
+        self, source: str, clock: Clock, *, max_memory: int = MAX_MEMORY, secured: Secured = _tell_nobody
+    ) -> None:
+        self._source, self._clock, self._max_memory, self._secured = source, clock, max_memory, secured
         self._memory: deque[bytes] = deque()
+        self._settles: deque[tuple[int, dict[str, int]]] = deque()  # for `secured`, of each tick in memory
         self._memory_bytes = 0
         self._disk_holds = True
         # On the way are first frames of the disk, then, only when the disk holds no others, first ones of memory.
@@ -109,7 +123,7 @@ class Outbox:
         users = merged_users(self._late_users, users)
         if not (counters or histograms or parcels or users or (gauges and gauges != self._last_gauges)):
             return
-        frames = self._frames(counters, histograms, gauges, parcels, users)
+        frames, settles = self._frames(counters, histograms, gauges, parcels, users)
         size = sum(map(len, frames))
         if self._memory_bytes + size > self._max_memory and not last:
             self._late_counters, self._late_histograms = merged(counters, self._drop(parcels)), histograms
@@ -120,6 +134,7 @@ class Outbox:
             self._last_gauges = gauges
         self._seq += len(frames)
         self._memory.extend(frames)
+        self._settles.extend(settles)
         self._memory_bytes += size
 
     # Out
@@ -182,18 +197,24 @@ class Outbox:
     def _forget(self, frames: int) -> None:
         for _ in range(frames):
             self._memory_bytes -= len(self._memory.popleft())
+            self._secured(*self._settles.popleft())
 
     def _frames(
         self, counters: Counts, histograms: Histograms, gauges: Gauges, parcels: list[Parcel], users: Users
-    ) -> list[bytes]:
-        """One report as frames: one for each parcel, the counts in the first."""
+    ) -> tuple[list[bytes], list[tuple[int, dict[str, int]]]]:
+        """One report as frames: one for each parcel, the counts in the first; and what each of them settles."""
         tick = Tick(self._source, self._seq, self._clock.now(), counters, histograms, gauges, users=users)
         frames: list[bytes] = []
+        settles: list[tuple[int, dict[str, int]]] = []
         for parcel in parcels or [_NOTHING]:
             tick.seq += 1
+            if parcel.counts:
+                handed_over = {RECORDS.name: {(route,): count for route, count in parcel.counts.items()}}
+                tick.counters = merged(tick.counters, handed_over)
+            settles.append((tick.seq, settled(tick.counters)))
             frames.append(encode(TICK, to_wire(tick), parcel.records))
             tick.counters, tick.histograms, tick.gauges, tick.users = {}, {}, {}, {}
-        return frames
+        return frames, settles
 
     def _drop(self, parcels: list[Parcel]) -> Counts:
         """Count their records as dropped: what to add to the counters."""
@@ -204,6 +225,15 @@ class Outbox:
                 lost[labels] = lost.get(labels, 0) + count
                 self.dropped[labels] = self.dropped.get(labels, 0) + count
         return {PAIRS_DROPPED.name: lost} if lost else {}
+
+
+def settled(counters: Counts) -> dict[str, int]:
+    """Of how many records, by route, a tick with these counters says what became of them."""
+    records: dict[str, int] = {}
+    for family in (RECORDS, PAIRS_DROPPED, OWED):
+        for (route, *_), count in counters.get(family.name, {}).items():
+            records[route] = records.get(route, 0) + count
+    return records
 
 
 def merged(left: Counts, right: Counts) -> Counts:

@@ -47,6 +47,12 @@ class Draft:
     def body(self) -> bytes:
         return self._first if self._pieces is None else b"".join(self._pieces)
 
+    def fields(self) -> tuple[Any, ...]:
+        """As an outcome is packed."""
+        return (
+            self.status, self.duration, self.error, self.headers, self.body(), self.truncated, self.first_byte,
+        )  # fmt: skip
+
     def finish(self, status: int, duration: float, error: str, first_byte: float) -> "Draft":
         """The rest of the outcome is known; `status` is 0 where no answer came."""
         self.status = status
@@ -77,13 +83,13 @@ _NOBODY: Final = Draft(0).finish(NOT_ASKED, 0.0, "", 0.0)
 
 
 class Notes:
-    """What is being kept of one request until all its parts are done: serving, the copy, a partial answer.
+    """What is being kept of one request until all its parts are done: serving, copies, a partial answer.
 
     `at` is Unix seconds. `first` is the beginning of a request body that was not kept whole. `parts` counts what is
     not done yet. After a fallback `escalation` is its id and `why` its reason.
     """
 
-    __slots__ = ("_answer", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "rollout", "why")
+    __slots__ = ("_answer", "agent", "at", "escalation", "fate", "first", "legacy", "parts", "repeat", "rollout", "why")
 
     def __init__(self, rollout: RolloutEntry, at: float) -> None:
         self.rollout = rollout
@@ -92,6 +98,7 @@ class Notes:
         self.fate = self.why = ""
         self.parts = 1
         self.legacy = self.agent = _NOBODY
+        self.repeat: Draft | None = None
         self._answer: Draft | None = None
 
     def answer(self, noted: Noted) -> None:
@@ -133,6 +140,7 @@ class Notes:
             legacy.status, legacy.duration, legacy.error, legacy.headers, legacy.body(), legacy.truncated,
             legacy.first_byte,
             agent.status, agent.duration, agent.error, agent.headers, agent.body(), agent.truncated, agent.first_byte,
-            None,
+            self.repeat.fields() if self.repeat is not None else None,
         )  # fmt: skip
-        return fields, len(body) + legacy.size + agent.size
+        again = self.repeat.size if self.repeat is not None else 0
+        return fields, len(body) + legacy.size + agent.size + again

@@ -6,6 +6,7 @@ bound that its exchange sets, so that a second arm can have it too.
 
 from typing import Protocol
 
+from proxy.gateway.context import joined
 from proxy.gateway.table import Way
 
 REPLAY = 64 << 10
@@ -110,7 +111,9 @@ class Request:
             for name, _ in self.noted:
                 if name in drops:
                     dropped = True
-        common = self._common
+        common, context = self._common, way.context
+        if dropped and way.members:
+            context = way.fixed + joined(way.members, self.noted)
         if not common or dropped:
             noted = [b"%b: %b\r\n" % pair for pair in self.noted if pair[0] not in drops]
             common = b"".join(
@@ -132,6 +135,6 @@ class Request:
         return b"".join(
             (
                 self.method, b" ", way.upstream.base_path, self.target, b" HTTP/1.1\r\nhost: ", way.host or self.host,
-                b"\r\n", common, way.says, extra, framing,
+                b"\r\n", common, way.says, context, extra, framing,
             )
         )  # fmt: skip

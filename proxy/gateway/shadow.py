@@ -1,4 +1,5 @@
-"""The copy of a request that goes to the agent while legacy serves. It can do nothing to the answer.
+"""The copy of a request that goes to the arm that does not serve, or to the agent once more. It can do nothing to the
+answer.
 
 Bounded by `max_pending`, `max_pending_bytes` and `timeout`; whatever becomes of it ends in exactly one fate.
 """
@@ -10,7 +11,7 @@ from proxy.gateway.connection import Connection, Taker
 from proxy.gateway.fallback import escalated, too_unsure
 from proxy.gateway.recording import Draft, allowed
 from proxy.gateway.request import Request
-from proxy.gateway.table import RolloutEntry
+from proxy.gateway.table import RolloutEntry, Way
 from proxy.model.errors import UpstreamError
 from proxy.model.words import Failure, Fate
 
@@ -20,22 +21,24 @@ class ShadowCopy(Taker):
 
     __slots__ = (
         "_bucket", "_connection", "_done", "_draft", "_first_byte", "_noted", "_over", "_request", "_rollout",
-        "_sent_at", "_size", "_slot", "_stale", "_status", "deadline",
+        "_sent_at", "_size", "_slot", "_stale", "_status", "_way", "deadline",
     )  # fmt: skip
 
     def __init__(
         self,
         request: Request,
         rollout: RolloutEntry,
+        way: Way,
         bucket: int | None,
         done: Callable[[Fate, Draft | None], None],
         *,
         recording: bool,
     ) -> None:
-        """`done` is called once, with the fate and, where `recording`, with what the agent did."""
+        """It goes the `way`. `done` is called once, with the fate and, where `recording`, with what the arm did."""
         self._request = request
         self._done = done
         self._rollout = rollout
+        self._way = way
         self._bucket = bucket
         self._connection: Connection | None = None
         self._draft = Draft(rollout.spec.record.max_body) if recording else None
@@ -48,10 +51,10 @@ class ShadowCopy(Taker):
         self.deadline = self._sent_at + rollout.spec.shadow.timeout
         rollout.pending.copies.add(self)
         rollout.pending.bytes += self._size
-        self._slot = rollout.shadow.tally.begin()
+        self._slot = way.tally.begin()
 
     def connected(self, connection: Connection) -> None:
-        way = self._rollout.shadow
+        way = self._way
         if self._over:
             way.upstream.release(connection, keep=True)
             return
@@ -91,6 +94,8 @@ class ShadowCopy(Taker):
 
     def _hands_on(self) -> bool:
         rollout, draft = self._rollout, self._draft
+        if not self._way.agent:
+            return False
         if escalated(rollout, self._noted) is not None:
             return True
         if rollout.confidence is None or draft is None or draft.truncated or self._status >= 300:
@@ -102,7 +107,7 @@ class ShadowCopy(Taker):
             return
         if stale and not self._stale and (not error.sent or self._request.repeatable):
             self._stale = True
-            self._rollout.shadow.upstream.ask(self, fresh=True)
+            self._way.upstream.ask(self, fresh=True)
         elif error.failure is Failure.OVERLOAD:
             self.drop()
         elif error.failure is Failure.TIMEOUT:
@@ -121,7 +126,7 @@ class ShadowCopy(Taker):
         if self._connection is not None:
             self._connection.abandon()
         self._leave()
-        self._rollout.shadow.tally.withdraw(self._slot)
+        self._way.tally.withdraw(self._slot)
         self._done(Fate.DROPPED, None)
 
     def _leave(self) -> None:
@@ -130,20 +135,22 @@ class ShadowCopy(Taker):
         rollout = self._rollout
         rollout.pending.copies.discard(self)
         rollout.pending.bytes -= self._size
-        rollout.shadow.tally.open -= 1
+        self._way.tally.open -= 1
 
     def _end(self, fate: Fate, error: str, *, failed: bool) -> None:
         self._leave()
         rollout = self._rollout
         duration = monotonic() - self._sent_at
-        tally = rollout.shadow.tally
+        tally = self._way.tally
         if self._status:
             tally.answered(self._status, duration, self._first_byte)
+        counts = tally.evidence is not None
         limit = rollout.slower_than
         slow = limit > 0 and duration > limit
         if error == Failure.ESCALATION.value:
             tally.escalated += 1
-        if (failed or slow) and rollout.caps(self._bucket, True, connect=error == Failure.CONNECT_FAILURE.value):
+        connect = error == Failure.CONNECT_FAILURE.value
+        if counts and (failed or slow) and rollout.caps(self._bucket, True, connect=connect):
             tally.withdraw(self._slot)
         else:
             tally.outcome(self._slot, failed=failed, slow=slow)

@@ -6,11 +6,12 @@ snapshot goes over into the new one: pools of upstreams that did not change, and
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from proxy.analysis.breaker import Breaker
+from proxy.gateway import context
 from proxy.gateway.counters import Counters
 from proxy.gateway.evidence import Repeats, Tally
 from proxy.gateway.forwarded import Proxies
@@ -19,7 +20,7 @@ from proxy.gateway.tls import client_context
 from proxy.gateway.turn import Turn
 from proxy.gateway.upstream import Upstream
 from proxy.model.errors import ConfigError
-from proxy.model.snapshot import BUCKETS, CREDENTIALS, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
+from proxy.model.snapshot import BUCKETS, CREDENTIALS, MatchSpec, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
 from proxy.model.words import Arm, Fate, Mode, Phase, Reason
 from proxy.outcomes.decision import compile_path
 from proxy.routing.bucket import bucketer, key_hasher
@@ -28,25 +29,46 @@ from proxy.routing.match import Matcher
 
 _log = structlog.get_logger()
 
+_REPEAT: Final = ("x-crossfade-repeat", "true")
+"""The agent is told that it has answered this before: it may answer anew, and must not act."""
+
 
 class Way:
-    """One arm in one mode on one route: where a request goes, what is said to it on top, where it is counted."""
+    """One arm in one mode on one route: where a request goes, what is said to it on top, where it is counted.
 
-    __slots__ = ("agent", "arm", "drops", "host", "mode", "says", "tally", "upstream")
+    `members` are ours of the headers that tracing carries on, by their name, behind which those of a client go on;
+    `fixed` are the lines of those behind which none does. `context` is how all look without a client's. `more` are
+    headers of this mode alone, in place of the upstream's own; `word` is what tracing calls the mode."""
 
-    def __init__(self, route: str, arm: Arm, mode: Mode, upstream: Upstream, tally: Tally) -> None:
+    __slots__ = ("agent", "arm", "context", "drops", "fixed", "host", "members", "mode", "says", "tally", "upstream")
+
+    def __init__(
+        self,
+        route: str,
+        arm: Arm,
+        mode: Mode,
+        upstream: Upstream,
+        tally: Tally,
+        more: tuple[tuple[str, str], ...] = (),
+        word: str = "",
+    ) -> None:
         spec = upstream.spec
         self.arm = arm
         self.agent = arm is Arm.AGENT
         self.mode = mode
         self.upstream = upstream
         self.tally = tally
-        own = dict(spec.set_headers)
+        own = {**dict(spec.set_headers), **dict(more)}
         self.host = own.pop("host", "").encode("latin-1")
         removed = spec.remove_headers
         if removed is None:
             removed = CREDENTIALS if self.agent else ()
-        self.drops = frozenset(name.encode() for name in (*own, *removed))
+        dropped = frozenset(name.encode() for name in (*own, *removed))
+        ours = context.own(word or mode.value, route) if self.agent else {}
+        self.context = context.lines(ours)
+        self.members = {name: member for name, member in ours.items() if name not in dropped}
+        self.fixed = context.lines({name: member for name, member in ours.items() if name in dropped})
+        self.drops = dropped | frozenset(self.members)
         lines = [f"x-crossfade-mode: {mode.value}\r\nx-crossfade-route: {route}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in own.items()]
         self.says = "".join(lines).encode("latin-1")
@@ -65,15 +87,17 @@ class Pending:
 
 
 class RolloutEntry:
-    """A rollout ready for decisions. `requests` numbers them for sampling; `recorded` is how a header's line begins in
-    a record, by the header's name, for those that may be recorded. `splits`: both arms serve, so that it is worth
-    noting which users each gets. `looked`: when it was last found that failures are not the agent's fault (the
-    slot, and whether it let us connect), `accused` why the breaker would trip if they were."""
+    """A rollout ready for decisions. `requests` numbers them for sampling, `copied` the copies that were answered;
+    `recorded` is how a header's line begins in a record, by the header's name, for those that may be recorded.
+    `splits`: both arms serve, so that it is worth noting which users each gets. `looked`: when it was last found that
+    failures are not the agent's fault (the slot, and whether it let us connect), `accused` why the breaker would trip
+    if they were."""
 
-    __slots__ = ("_capped", "_route", "accused", "agents_users", "breaker", "bucket", "canary", "confidence",
-                 "escalate", "fallback", "fates", "key_hash", "legacy", "legacys_users", "looked", "pending",
-                 "record_share", "recorded", "repeats", "requests", "shadow", "shadow_share", "slower_than", "sources",
-                 "spec", "splits", "tripped", "weight")  # fmt: skip
+    __slots__ = ("_capped", "_route", "accused", "agents_users", "audit", "audit_share", "breaker", "bucket", "canary",
+                 "confidence", "copied", "escalate", "fallback", "fates", "key_hash", "legacy", "legacys_users",
+                 "looked", "pending", "record_share", "recorded", "repeat", "repeat_share", "repeats", "requests",
+                 "shadow", "shadow_share", "slower_than", "sources", "spec", "splits", "tripped",
+                 "weight")  # fmt: skip
 
     def __init__(self, name: str, spec: RolloutSpec, legacy: Upstream, agent: Upstream, counters: Counters) -> None:
         self.spec = spec
@@ -88,13 +112,22 @@ class RolloutEntry:
         self.legacys_users = counters.users((*evidence, str(spec.weight), Arm.LEGACY.value))
         self.agents_users = counters.users((*evidence, str(spec.weight), Arm.AGENT.value))
 
-        def way(arm: Arm, mode: Mode, upstream: Upstream) -> Way:
-            return Way(name, arm, mode, upstream, counters.tally(name, arm, mode, evidence))
+        def way(arm: Arm, mode: Mode, upstream: Upstream, more: tuple[tuple[str, str], ...] = ()) -> Way:
+            return Way(name, arm, mode, upstream, counters.tally(name, arm, mode, evidence), more)
+
+        def beside(arm: Arm, upstream: Upstream, more: tuple[tuple[str, str], ...] = (), word: str = "") -> Way:
+            """A copy that is no evidence of what the arm does by itself."""
+            return Way(name, arm, Mode.SHADOW, upstream, counters.tally(name, arm, Mode.SHADOW, None), more, word)
 
         self.legacy = way(Arm.LEGACY, Mode.LEGACY, legacy)
         self.fallback = way(Arm.LEGACY, Mode.FALLBACK, legacy)
         self.canary = way(Arm.AGENT, Mode.CANARY, agent)
-        self.shadow = way(Arm.AGENT, Mode.SHADOW, agent)
+        self.shadow = way(Arm.AGENT, Mode.SHADOW, agent, spec.shadow.set_headers)
+        self.repeat = beside(Arm.AGENT, agent, (*spec.shadow.set_headers, _REPEAT), "repeat")
+        self.audit = beside(Arm.LEGACY, legacy)
+        self.audit_share = spec.audit
+        self.repeat_share = spec.shadow.repeat
+        self.copied = 0
         self.sources: tuple[Source, ...] = sources(spec.key)
         self.bucket = bucketer(spec.salt)
         self.key_hash = key_hasher(spec.salt)
@@ -126,6 +159,7 @@ class RolloutEntry:
     def inherit(self, old: "RolloutEntry") -> None:
         """Go on where the same rollout stood in the last snapshot."""
         self.requests, self.pending, self.repeats = old.requests, old.pending, old.repeats
+        self.copied = old.copied
         if (old.spec.version, old.spec.epoch) == (self.spec.version, self.spec.epoch):
             self.breaker, self.tripped, self.accused = old.breaker, old.tripped, old.accused
             self.breaker.refer(self.spec.breaker.reference)
@@ -162,6 +196,9 @@ class Table:
         self.proxies = Proxies(snapshot.listen.trusted_proxies)
         self.override_secret = snapshot.override_secret.encode()
         self.matcher = Matcher(route.match for route in snapshot.routes)
+        self.link = snapshot.link
+        self.callbacks = snapshot.callbacks
+        self.callback_matcher = Matcher(MatchSpec(each.path_prefix, each.host) for each in snapshot.callbacks)
         self.request_names = _request_names(snapshot, last)
         self.upstreams = _upstreams(snapshot, turn, last)
         self.routes = [RouteEntry(route, self.upstreams, counters) for route in snapshot.routes]
@@ -177,7 +214,7 @@ class Table:
         for route in self.routes:
             found.append(route.legacy)
             if (rollout := route.rollout) is not None:
-                found += [rollout.fallback, rollout.canary, rollout.shadow]
+                found += [rollout.fallback, rollout.canary, rollout.shadow, rollout.repeat, rollout.audit]
         return found
 
     def retire(self, successor: "Table") -> None:
@@ -212,7 +249,7 @@ def _inherit(routes: list[RouteEntry], old: list[RouteEntry]) -> None:
 
 
 def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
-    noted = {name.encode() for name in (*CREDENTIALS, "idempotency-key")}
+    noted = {name.encode() for name in (*CREDENTIALS, "idempotency-key")} | {context.STATE, context.BAGGAGE}
     for upstream in snapshot.upstreams:
         noted.update(name.encode() for name, _ in upstream.set_headers if name != "host")
         noted.update(name.encode() for name in upstream.remove_headers or ())
@@ -220,6 +257,7 @@ def _request_names(snapshot: Snapshot, last: Table | None) -> Names:
         noted.update(name.encode() for name, _ in route.match.headers)
         if route.rollout is not None:
             noted |= noted_names(route.rollout.key)
+            noted.update(name.encode() for name, _ in route.rollout.shadow.set_headers if name != "host")
             noted.update(name.encode() for name in route.rollout.record.headers)
     names = request_names(frozenset(noted), underscores=snapshot.listen.underscore_headers)
     return last.request_names if last is not None and last.request_names.same(names) else names

@@ -36,6 +36,11 @@ RETRIES: Final = Family("retries_total", ("upstream", "reason"), "Requests sent 
 REFUSED: Final = Family("refused_total", ("error",), "Requests that the gateway itself answered with an error.")
 CLIENT_GONE: Final = Family("client_gone_total", ("route",), "Requests whose client left before the answer's end.")
 PAIRS_DROPPED: Final = Family("pairs_dropped_total", ("route", "reason"), "Records lost to a bound, and which.")
+RECORDS: Final = Family(
+    "records_total",
+    ("route",),
+    "Records of requests and callbacks that workers handed over, to be kept or counted as dropped.",
+)
 OVERRIDES: Final = Family(
     "overrides_total", ("result",), "Signed overrides of the arm: accepted, or why not (`expired`, `invalid`)."
 )
@@ -53,15 +58,26 @@ HEALTH_CHECKS: Final = Family("health_checks_total", ("upstream", "result"), "He
 OUTCOMES: Final = Family(
     "outcomes", ("route", "version", "stage", "epoch", "arm", "result", "slot"), "Evidence for stages and guard."
 )
+OWED: Final = Family(
+    "records_owed", ("route", "source", "seq"), "What an earlier life made and had not secured with its tick `seq`."
+)
+"""As OUTCOMES, it is for the control process alone."""
+WORKER_KILLED: Final = "worker_killed"
+"""The reason for which these are dropped."""
 CAPPED: Final = Family(
     "outcomes_capped_total",
     ("route", "arm"),
     "Bad outcomes that are no evidence, because the same user had too many within a minute.",
 )
+CALLBACKS: Final = Family(
+    "callbacks_total",
+    ("route", "result"),
+    "Requests below a callback's path: `read`, `too_large`, `refused` (by who should have taken it).",
+)
 
 COUNTERS: Final = (
-    REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED, OVERRIDES,
-    CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS, CAPPED,
+    REQUESTS, SHADOW, FALLBACKS, FALLBACKS_MISSED, DECISIONS, RETRIES, REFUSED, CLIENT_GONE, PAIRS_DROPPED, RECORDS, OVERRIDES,
+    CONNECTIONS_REFUSED, STRAYS, HEALTH_CHECKS, CAPPED, CALLBACKS,
 )  # fmt: skip
 
 FROM_ZERO: Final = {
