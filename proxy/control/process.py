@@ -19,6 +19,7 @@ import uvloop
 
 from proxy.admin import app as admin
 from proxy.admin.auth import Tokens
+from proxy.config.compile import sealing_keys
 from proxy.control import configuration, leftovers
 from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.controller import Controller
@@ -38,8 +39,9 @@ from proxy.storage.pairs import PairStore
 from proxy.storage.probe import check
 from proxy.storage.replicas import ReplicaStore
 from proxy.storage.rollouts import StateStore
+from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
-from proxy.telemetry import life, logs
+from proxy.telemetry import families, life, logs
 from proxy.telemetry.clock import SystemClock
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import spawn, stop
@@ -97,9 +99,13 @@ class Control:
 
     def __init__(self, start: Start, redis: Client, file: Path, link: Path, data_dir: Path, ending: Ending) -> None:
         self.metrics = Metrics()
-        self.states, self.pairs = StateStore(redis), PairStore(redis, self.metrics.count_dropped)
+        self.sealer = Sealer(
+            sealing_keys(start.loaded.config), lambda about: self.metrics.count(families.UNREADABLE, about)
+        )
+        self.states = StateStore(redis)
+        self.pairs = PairStore(redis, self.metrics.count_dropped, self.sealer)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
-        self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics)
+        self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics, self.sealer)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
         clock, source = SystemClock(), secrets.token_hex(8)
         sharing = Sharing(ReplicaStore(redis, clock, source), self.metrics, clock, source)
@@ -126,6 +132,7 @@ class Control:
         self.controller.trip(trip)
 
     async def apply(self, loaded: Loaded) -> None:
+        self.sealer.use(sealing_keys(loaded.config))
         await self.controller.apply(loaded)
         self.recorder.set_rules(loaded.rules)
 

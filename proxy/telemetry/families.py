@@ -35,8 +35,14 @@ WEBHOOKS: Final = Family(
     "escalation_webhooks_total", ("result",), "Tries to tell the human queue: `sent`, `retried`, `given_up`."
 )
 ERASED: Final = Family("pairs_erased_total", ("route",), "Pairs erased at a person's wish.")
+UNREADABLE: Final = Family(
+    "unreadable_total",
+    ("of",),
+    "Times that something sealed did not open, by the route that it is of, or `spool`: its key is gone, or it is"
+    " damaged.",
+)
 CONTROL_COUNTERS: Final = (
-    PAIRS, ROLLBACKS, RELOADS, REJECTED, LATE, SPANS, SPANS_FORWARDED, ESCALATIONS, WEBHOOKS, ERASED,
+    PAIRS, ROLLBACKS, RELOADS, REJECTED, LATE, SPANS, SPANS_FORWARDED, ESCALATIONS, WEBHOOKS, ERASED, UNREADABLE,
 )  # fmt: skip
 
 AGREEMENT: Final = Family("agreement_ratio", ("route",), "Share of comparable pairs whose decisions match.")
