@@ -15,13 +15,15 @@ import structlog
 from proxy.config.record_schema import Record as RecordRules
 from proxy.config.rollout_schema import Rollout
 from proxy.model.measures import OUTCOMES, Result
-from proxy.model.records import Record, split, unpack
+from proxy.model.records import Record, is_callback, split, unpack, unpack_callback
 from proxy.model.rollouts import Batch, Kept
 from proxy.model.snapshot import BUCKETS
 from proxy.model.tick import Tick, unpack_buckets
 from proxy.model.words import Arm, Match
 from proxy.outcomes import escalation
+from proxy.outcomes.late import encode
 from proxy.outcomes.pairing import Pair, Rules, make_pair, rules
+from proxy.outcomes.pending import UnreadableError, read_callback
 from proxy.storage.sealing import Sealer
 from proxy.storage.tally import Tally
 
@@ -51,12 +53,16 @@ _FIELDS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 """The fields of a tally in which each arm's results are counted. Those that ended are the requests; what is still open
 may come with a later tick."""
 
+_COMPARED: Final = (Match.MATCHED, Match.MISMATCHED, Match.INCOMPARABLE)
+
 StageKey = tuple[str, int, str]
 """(version, epoch, stage)"""
 WeightKey = tuple[str, int, str, int]
 """(version, epoch, stage, weight)"""
 Dropped = Callable[[str, str, int], None]
 """Told (route, reason, how many records)."""
+Late = Callable[[str, str], None]
+"""Told (route, result) of each late decision that cannot be read."""
 
 
 class RouteRules(NamedTuple):
@@ -104,7 +110,13 @@ class _Draft:
         )
 
 
-async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped, sealer: Sealer) -> list[Batch]:
+def _tell_nobody(_route: str, _result: str) -> None:
+    pass
+
+
+async def make_batches(
+    tick: Tick, by_route: Mapping[str, RouteRules], dropped: Dropped, sealer: Sealer, late: Late = _tell_nobody
+) -> list[Batch]:
     """One batch for each route that the tick says something of, in no particular order. Its documents are sealed."""
     drafts: dict[str, _Draft] = {}
     _book_outcomes(tick, by_route, drafts)
@@ -113,7 +125,10 @@ async def make_batches(tick: Tick, by_route: Mapping[str, RouteRules], dropped: 
     turn = loop.time()
     try:
         for fields in split(tick.records):
-            _book_record(fields, by_route, drafts, dropped, sealer)
+            if is_callback(fields):
+                _book_callback(fields, by_route, drafts, late, sealer)
+            else:
+                _book_record(fields, by_route, drafts, dropped, sealer)
             if loop.time() - turn > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 turn = loop.time()
@@ -175,17 +190,42 @@ def _book_record(
     draft = drafts.setdefault(route, _Draft())
     draft.pairs.append(_kept(pair, document, record))
     if pair.verdict is not None:
-        _book_pair(pair, pair.verdict, draft.tally((record.version, record.epoch, record.stage)))
+        book_pair(pair, draft.tally((record.version, record.epoch, record.stage)))
+
+
+def _book_callback(
+    fields: Any, by_route: Mapping[str, RouteRules], drafts: dict[str, _Draft], late: Late, sealer: Sealer
+) -> None:
+    route = ""
+    try:
+        callback = unpack_callback(fields)
+        route = callback.route
+        known = by_route.get(route)
+        if known is None or known.rules.waiting is None:
+            late(route, NO_ROUTE)
+            return
+        outcome = read_callback(callback, known.rules.waiting)
+    except Exception as error:  # noqa: BLE001  # as with records
+        late(route, MALFORMED)
+        # What we refuse says why and quotes nothing; anything else might.
+        problem = str(error) if isinstance(error, UnreadableError) else type(error).__name__
+        _log.warning("callback_malformed", route=route, problem=problem)
+        return
+    drafts.setdefault(route, _Draft()).outcomes.append(sealer.seal(encode(outcome), route))
 
 
 def _kept(pair: Pair, document: bytes, record: Record) -> Kept:
-    kept = Kept(pair.verdict, document, record.at, record.key_hash)
+    kept = Kept(pair.verdict, document, record.at, record.key_hash, pair.refs, pair.until)
     if record.escalation is None:
         return kept
     return kept._replace(escalation=record.escalation[0], reason=escalation.reason(record))
 
 
-def _book_pair(pair: Pair, verdict: Match, tally: Tally) -> None:
+def book_pair(pair: Pair, tally: Tally) -> None:
+    """Count what was compared; an open pair is counted when it is closed."""
+    verdict = pair.verdict
+    if verdict not in _COMPARED:
+        return
     tally.count(verdict)
     if pair.direction is not None:
         tally.count(pair.direction)

@@ -14,6 +14,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -27,7 +28,7 @@ from proxy.storage import frames
 from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
 from proxy.storage.tally import add
-from proxy.telemetry.families import ESCALATIONS
+from proxy.telemetry.families import ESCALATIONS, LATE
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger()
@@ -123,7 +124,8 @@ class Recorder:
             tick, kept = self._queue.popleft()
             taken = _Taken([], kept)
             group.append(taken)
-            for batch in await make_batches(tick, self._rules, self._metrics.count_dropped, self._sealer):
+            dropped, late = self._metrics.count_dropped, partial(self._metrics.count, LATE)
+            for batch in await make_batches(tick, self._rules, dropped, self._sealer, late):
                 taken.batches.append(self._with_owed(batch))
                 pairs += len(batch.pairs)
 
@@ -158,7 +160,9 @@ class Recorder:
         for batch in batches:
             if batch.pairs:
                 self._metrics.count_dropped(batch.route, reason, len(batch.pairs))
-            self._owed[batch.route] = replace(self._with_owed(batch), pairs=())
+            if batch.outcomes:
+                self._metrics.count(LATE, batch.route, reason, n=len(batch.outcomes))
+            self._owed[batch.route] = replace(self._with_owed(batch), pairs=(), outcomes=())
 
     def _with_owed(self, batch: Batch) -> Batch:
         """The batch, and with it the evidence and the users that its route lost before."""

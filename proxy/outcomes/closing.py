@@ -51,7 +51,7 @@ def until(document: dict[str, Any]) -> float:
 
 def settle(document: dict[str, Any], state: dict[str, Any] | None, outcome: LateOutcome, rules: Rules) -> Settled:
     """What the pair becomes with one more decision. Raises ValueError where it never was open."""
-    in_time = outcome.received_at <= until(document) or (state is not None and state["verdict"] != Match.EXPIRED)
+    in_time = outcome.received_at <= until(document) or (state is not None and not state["expired"])
     fresh, before = _revision(outcome, rules), state["revisions"] if state is not None else []
     if any(_same(fresh, each) for each in before):
         return Settled(DUPLICATE)
@@ -59,21 +59,21 @@ def settle(document: dict[str, Any], state: dict[str, Any] | None, outcome: Late
     if fresh not in revisions:
         return Settled(OVER_LIMIT)
     if not in_time:
-        return _settled(EXPIRED, document, state, _expired(revisions), None)
+        return _settled(EXPIRED, document, state, _expired(document, revisions), None)
     counts = revisions[-1]["decision"]
     closed, after = _close(document, counts, revisions, rules)
-    if state is None or state["verdict"] == Match.EXPIRED:
+    if state is None or state["expired"]:
         result = closed["verdict"] or KEPT
     else:
         result = DUPLICATE if fresh["decision"] == counts == state["legacy_decision"] else REVISED
     return _settled(result, document, state, closed, after)
 
 
-def expire(state: dict[str, Any] | None) -> Settled:
-    """What a pair becomes to which nobody's decision came; nothing new where one did."""
+def expire(document: dict[str, Any], state: dict[str, Any] | None) -> Settled:
+    """What a pair becomes when its time is over; nothing new where a decision came."""
     if state is not None:
         return Settled(EXPIRED)
-    return Settled(EXPIRED, _expired([]), verdict=Match.EXPIRED)
+    return _settled(EXPIRED, document, None, _expired(document, []), None)
 
 
 def merged(document: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _close(
     document: dict[str, Any], decision: Any, revisions: list[dict[str, Any]], rules: Rules
 ) -> tuple[dict[str, Any], Pair | None]:
     agent, unfit = document["agent"], document["pending"]["unfit"]
-    if agent is None:
+    if document["verdict"] is None:
         return _state(None, "only one arm was asked", decision, revisions), None
     theirs = agent["decision"]
     if unfit or MASK in (decision, theirs):
@@ -114,24 +114,28 @@ def _settled(
     return Settled(result, closed, _counted(state), after, verdict)
 
 
-def _state(verdict: str | None, reason: str, decision: Any, revisions: list[dict[str, Any]]) -> dict[str, Any]:
+def _state(verdict: Match | str | None, reason: str, decision: Any, revisions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "verdict_reason": reason,
         "legacy_decision": decision,
         "differences": [],
         "revisions": revisions,
+        "expired": False,
         "counted": [None, None, None],
     }
 
 
-def _expired(revisions: list[dict[str, Any]]) -> dict[str, Any]:
-    return _state(Match.EXPIRED, "the human's decision did not come in time", None, revisions)
+def _expired(document: dict[str, Any], revisions: list[dict[str, Any]]) -> dict[str, Any]:
+    """A pair of which one arm alone was asked has no verdict, whatever comes or does not."""
+    verdict = Match.EXPIRED.value if document["verdict"] is not None else None
+    state = _state(verdict, "the human's decision did not come in time", None, revisions)
+    return {**state, "expired": True}
 
 
 def _counted(state: dict[str, Any] | None) -> Pair | None:
     """The pair as its evidence was counted."""
-    if state is None or state["verdict"] in (None, Match.EXPIRED):
+    if state is None or state["expired"] or state["verdict"] is None:
         return None
     segment, direction, decisions = state["counted"]
     return Pair(Match(state["verdict"]), {}, segment, direction, tuple(decisions) if decisions else None)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from proxy.config.late_schema import Pending
 from proxy.model.records import Callback, Outcome, Record
 from proxy.outcomes import body
@@ -35,6 +37,10 @@ class Waiting:
     """Finds the case in legacy's answer."""
     callback_case: Callable[[Any], Any] | None = None
     callback_decision: Callable[[Any], Any] | None = None
+
+
+class UnreadableError(ValueError):
+    """Holds no late decision. The sentence quotes nothing of it."""
 
 
 class Opened(NamedTuple):
@@ -94,17 +100,25 @@ def case_text(value: Any) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= MAX_CASE else None
 
 
+def whole(decision: Any) -> bool:
+    """Whether this may be a decision: it is not too large, and not nested deeper than an answer may be."""
+    data = orjson.dumps(decision)
+    return len(data) <= MAX_DECISION and body.read(data, truncated=False).kind is Kind.JSON
+
+
 def read_callback(callback: Callback, rules: Waiting) -> LateOutcome:
-    """The decision in a request that passed through. Raises ValueError, which quotes nothing of it."""
+    """The decision in a request that passed through. Raises UnreadableError."""
     if rules.callback_case is None or rules.callback_decision is None:
-        raise ValueError("the route has no callback")
+        raise UnreadableError("the route has no callback")
     content = body.read(callback.body, truncated=False)
     if content.kind is not Kind.JSON:
-        raise ValueError("it is not JSON")
+        raise UnreadableError("it is not JSON")
     case, decision = case_text(rules.callback_case(content.value)), rules.callback_decision(content.value)
     if case is None:
-        raise ValueError("it names no case at pending.callback.key")
+        raise UnreadableError("it names no case at pending.callback.key")
     if decision is MISSING:
-        raise ValueError("it has nothing at pending.callback.decision")
+        raise UnreadableError("it has nothing at pending.callback.decision")
+    if not whole(decision):
+        raise UnreadableError(f"its decision takes more than {MAX_DECISION} bytes, or is nested too deep")
     at = callback.at
     return LateOutcome(ref(rules.salt, "case", case), decision, at, at, "", "callback")

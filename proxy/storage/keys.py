@@ -17,6 +17,7 @@ stands last.
 | `crossfade:{route}:ref:<ref>` | string | the id of the pair that a late decision means by `ref` |
 | `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined, field `outcome` (sealed) |
 | `crossfade:{route}:early:<ref>` | list | late decisions that came before their pair |
+| `crossfade:{route}:early` | sorted set | the refs of these, by when their pairs are given up |
 | `crossfade:{route}:escalations` | stream | `id`, `pair`, `reason` of each hand-over to the human, see `escalations` |
 | `crossfade:{route}:told` | string | the id of the last entry of that stream which was taken to be told, see `untold` |
 | `crossfade:{route}:untold` | sorted set | what is to be told to the human queue, by when it is tried next |
@@ -88,6 +89,10 @@ def outcomes(route: str) -> str:
 
 def early(route: str, digest: str) -> str:
     return f"{PREFIX}{{{route}}}:early:{digest}"
+
+
+def given_up(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:early"
 
 
 def escalations(route: str) -> str:

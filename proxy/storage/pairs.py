@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from proxy.model.errors import SealError, StoreError, StoreFormatError, StoreUnavailableError
-from proxy.model.rollouts import OTHER, Batch, Evidence
+from proxy.model.rollouts import OTHER, Batch
 from proxy.model.tick import pack_buckets
 from proxy.model.words import Arm
 from proxy.storage import keys, totals
@@ -215,7 +215,7 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     for (version, epoch, stage), evidence in batch.evidence.items():
         names.append(keys.totals(route, version, epoch, stage))
         values += (keys.stage_name(version, epoch, stage), epoch)
-        values += _counts(evidence)
+        values += totals.counts(evidence)
     for name, buckets in users:
         names.append(name)
         values.append(buckets)
@@ -230,18 +230,6 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
         if pair.escalation:
             names.append(keys.escalation(route, pair.escalation))
     return [len(names), *names, *values]
-
-
-def _counts(evidence: Evidence) -> list[str | int]:
-    """As WRITE_BATCH takes them: counts by field, then by name."""
-    fixed, named = totals.fixed(evidence), totals.named(evidence)
-    values: list[str | int] = [len(fixed)]
-    for field_and_count in fixed:
-        values += field_and_count
-    values.append(len(named))
-    for kind, fields, beyond, counts in named:
-        values += (kind, len(fields), *fields, *beyond, *counts)
-    return values
 
 
 def _raise_worst(errors: list[StoreError]) -> None:

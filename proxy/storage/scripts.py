@@ -34,12 +34,12 @@ EPOCH_RANK: Final = 1000
 """A stage's score in the index is its epoch times this, plus its rank within the epoch."""
 
 
-def _bare(script: str) -> str:
+def bare(script: str) -> str:
     """Without indentation and comments: the server hashes every byte each time."""
     return re.sub(r"^ *(--.*\n)?| *--.*$", "", script, flags=re.MULTILINE)
 
 
-_COMMON: Final = """
+COMMON: Final = """
 local function foreign(key, problem) return redis.error_reply('FOREIGN ' .. key .. ' ' .. problem) end
 local function not_a(kind, key)
   local found = redis.call('TYPE', key).ok
@@ -47,8 +47,65 @@ local function not_a(kind, key)
 end
 """.replace("FOREIGN", FOREIGN)
 
-WRITE_BATCH: Final = _bare(
-    _COMMON
+COUNTS: Final = """
+local at, beyond = 0, 0
+local function take() at = at + 1 return ARGV[at - 1] end
+-- Reads what a totals' arguments name, and says what to add to which of its fields. `less`: what was added before is to
+-- be taken away. Who has a place keeps it, so what has none now had none then.
+local function plan(key, less)
+  local adds, fields, groups = {}, {}, {}
+  for n = 1, 2 * tonumber(take()) do adds[n] = take() end
+  for n = 1, #adds, 2 do fields[#fields + 1] = adds[n] end
+  for g = 1, tonumber(take()) do
+    local group = {kind = take(), size = tonumber(take()), first = at}
+    at = at + 3 * group.size
+    groups[g] = group
+    fields[#fields + 1] = group.kind
+    for n = group.first, group.first + 2 * group.size - 1 do fields[#fields + 1] = ARGV[n] end
+  end
+  local held = {}
+  if #fields > 0 then
+    for n, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
+      if value and (#value > 15 or not string.match(value, '^%d+$')) then
+        return foreign(key, 'field ' .. fields[n] .. ' is no count')
+      end
+      held[fields[n]] = value
+    end
+  end
+  local places = {}
+  for _, group in ipairs(groups) do
+    local first, size = group.first, group.size
+    if not held[ARGV[first]] then
+      local taken = (places[group.kind] or 0) + tonumber(held[group.kind] or 0)
+      local room = taken < MAX_NAMED and not less
+      if room then places[group.kind] = (places[group.kind] or 0) + 1 else first = first + size end
+    end
+    for n = 0, size - 1 do
+      local count = ARGV[group.first + 2 * size + n]
+      if first ~= group.first then beyond = beyond + count end
+      adds[#adds + 1], adds[#adds + 2] = ARGV[first + n], count
+    end
+  end
+  for kind, n in pairs(places) do adds[#adds + 1], adds[#adds + 2] = kind, n end
+  return adds
+end
+local function count(key, adds, seconds)
+  for n = 1, #adds, 2 do redis.call('HINCRBY', key, adds[n], adds[n + 1]) end
+  redis.call('EXPIRE', key, seconds)
+end
+-- Notes a stage that has evidence for the first time, behind the others of its epoch.
+local function index(stages, name, epoch, max_stages)
+  local base = epoch * EPOCH_RANK
+  local rank = math.min(redis.call('ZCOUNT', stages, base, base + EPOCH_RANK - 1), EPOCH_RANK - 1)
+  redis.call('ZADD', stages, base + rank, name)
+  redis.call('ZREMRANGEBYRANK', stages, 0, -1 - max_stages)
+end
+""".replace("MAX_NAMED", str(MAX_NAMED)).replace("EPOCH_RANK", str(EPOCH_RANK))
+"""How scripts read counts from their arguments, from ARGV[at] on, and add them."""
+
+WRITE_BATCH: Final = bare(
+    COMMON
+    + COUNTS
     + """
 -- KEYS: layout, seen, pairs, the verdicts' three, stages, pending, outcomes, escalations, totals..., users..., then of
 --       each pair: of each ref its key and that of what came early for it; of its escalation.
@@ -94,46 +151,7 @@ if high >= seq then return {0, 0, 0, 0, 0} end
 -- The batch before was refused (a server that was still loading, say): this one must not overtake it.
 if high < before then return redis.error_reply('ERR the batch before this one is missing') end
 
--- Reads what a totals' arguments name, and says what to add to which of its fields.
-local at, beyond = 14, 0
-local function take() at = at + 1 return ARGV[at - 1] end
-local function plan(key)
-  local adds, fields, groups = {}, {}, {}
-  for n = 1, 2 * tonumber(take()) do adds[n] = take() end
-  for n = 1, #adds, 2 do fields[#fields + 1] = adds[n] end
-  for g = 1, tonumber(take()) do
-    local group = {kind = take(), size = tonumber(take()), first = at}
-    at = at + 3 * group.size
-    groups[g] = group
-    fields[#fields + 1] = group.kind
-    for n = group.first, group.first + 2 * group.size - 1 do fields[#fields + 1] = ARGV[n] end
-  end
-  local held = {}
-  if #fields > 0 then
-    for n, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
-      if value and (#value > 15 or not string.match(value, '^%d+$')) then
-        return foreign(key, 'field ' .. fields[n] .. ' is no count')
-      end
-      held[fields[n]] = value
-    end
-  end
-  local places = {}
-  for _, group in ipairs(groups) do
-    local first, size = group.first, group.size
-    if not held[ARGV[first]] then
-      local taken = (places[group.kind] or 0) + tonumber(held[group.kind] or 0)
-      if taken < MAX_NAMED then places[group.kind] = (places[group.kind] or 0) + 1 else first = first + size end
-    end
-    for n = 0, size - 1 do
-      local count = ARGV[group.first + 2 * size + n]
-      if first ~= group.first then beyond = beyond + count end
-      adds[#adds + 1], adds[#adds + 2] = ARGV[first + n], count
-    end
-  end
-  for kind, n in pairs(places) do adds[#adds + 1], adds[#adds + 2] = kind, n end
-  return adds
-end
-
+at = 14
 local plans, names = {}, {}
 for i = FIRST_TOTAL, last_totals do
   names[i] = {take(), tonumber(take())}
@@ -143,15 +161,8 @@ end
 
 -- From here on nothing fails.
 for i = FIRST_TOTAL, last_totals do
-  local adds = plans[i]
-  for n = 1, #adds, 2 do redis.call('HINCRBY', KEYS[i], adds[n], adds[n + 1]) end
-  redis.call('EXPIRE', KEYS[i], ARGV[5])
-  if fresh[i] and #adds > 0 then
-    local base = names[i][2] * EPOCH_RANK
-    local rank = math.min(redis.call('ZCOUNT', KEYS[7], base, base + EPOCH_RANK - 1), EPOCH_RANK - 1)
-    redis.call('ZADD', KEYS[7], base + rank, names[i][1])
-    redis.call('ZREMRANGEBYRANK', KEYS[7], 0, -1 - tonumber(ARGV[8]))
-  end
+  count(KEYS[i], plans[i], ARGV[5])
+  if fresh[i] and #plans[i] > 0 then index(KEYS[7], names[i][1], names[i][2], ARGV[8]) end
 end
 for i = last_totals + 1, last_users do
   local buckets, bits, n = take(), {}, 0
@@ -219,9 +230,7 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not layout then redis.call('SET', KEYS[1], ARGV[1]) end
 return {1, trimmed, beyond, refused, aged}
-""".replace("MAX_NAMED", str(MAX_NAMED))
-    .replace("EPOCH_RANK", str(EPOCH_RANK))
-    .replace("MAX_ALIKE", str(MAX_ALIKE))
+""".replace("MAX_ALIKE", str(MAX_ALIKE))
     .replace("MAX_WAITING", str(MAX_WAITING))
     .replace("FIRST_TOTAL", str(FIRST_TOTAL))
     .replace("OLDER", str(keys.READABLE[0]))
@@ -229,8 +238,8 @@ return {1, trimmed, beyond, refused, aged}
     .replace("{OLD,", f"{{{OLD_LAYOUT},")
 )
 
-SAVE_STATE: Final = _bare(
-    _COMMON
+SAVE_STATE: Final = bare(
+    COMMON
     + """
 -- KEYS: state, history. ARGV: format, revision, state, max_history, event (may be empty).
 -- Returns the revision that is stored now: ARGV[2] when it was saved, another one when someone else was faster.
@@ -256,8 +265,8 @@ return revision
 """
 )
 
-SAVE_GUARD: Final = _bare(
-    _COMMON
+SAVE_GUARD: Final = bare(
+    COMMON
     + """
 -- KEYS: guard. ARGV: the memory, seconds to keep it.
 local problem = not_a('string', KEYS[1])
@@ -267,8 +276,8 @@ return 1
 """
 )
 
-UPGRADE: Final = _bare(
-    _COMMON
+UPGRADE: Final = bare(
+    COMMON
     + """
 -- KEYS: layout, stages. ARGV: the layout before, the present one, then score and name of each stage with evidence.
 local problem = not_a('string', KEYS[1]) or not_a('zset', KEYS[2])

@@ -55,6 +55,18 @@ def named(evidence: Evidence) -> list[Named]:
     return found
 
 
+def counts(evidence: Evidence) -> list[str | int]:
+    """As scripts take them (`scripts.COUNTS`): by field, then by name."""
+    by_field, by_name = fixed(evidence), named(evidence)
+    values: list[str | int] = [len(by_field)]
+    for field_and_count in by_field:
+        values += field_and_count
+    values.append(len(by_name))
+    for kind, fields, others, numbers in by_name:
+        values += (kind, len(fields), *fields, *others, *numbers)
+    return values
+
+
 async def read(redis: Client, route: str, version: str, epoch: int, stage: str) -> Evidence:
     """What is stored; zeros where nothing is. Raises StoreUnavailableError, StoreFormatError."""
     layout, key = keys.layout(route), keys.totals(route, version, epoch, stage)

@@ -22,6 +22,12 @@ def test_all_keys_of_a_route_are_in_one_slot() -> None:
         keys.guard("refunds"),
         keys.arrivals("refunds"),
         keys.seen("refunds", "w1"),
+        keys.closed("refunds", "1-0"),
+        keys.pending("refunds"),
+        keys.ref("refunds", "ab"),
+        keys.outcomes("refunds"),
+        keys.early("refunds", "ab"),
+        keys.given_up("refunds"),
     ]
     assert {tag(key) for key in of_route} == {"refunds"}
     assert len(set(of_route)) == len(of_route)
