@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.config.compare_schema import HeaderDecision
 from proxy.config.listen_schema import Listen, ListenTls
 from proxy.config.rollout_schema import CookieKey, HeaderKey, Key, QueryKey, Rollout
 from proxy.config.schema import Config, Route
@@ -167,12 +168,21 @@ def _rollout(rollout: Rollout, placement: Placement) -> made.RolloutSpec:
         record=made.RecordSpec(
             share=record.percent,
             max_body=record.max_body,
-            headers=tuple(header.lower() for header in record.headers),
+            headers=_recorded(rollout),
         ),
         breaker=made.BreakerSpec(reference=placement.reference),
         slower_than=rollout.guard.latency.slower_than if rollout.guard.latency else 0.0,
         audit=rollout.audit,
     )
+
+
+def _recorded(rollout: Rollout) -> tuple[str, ...]:
+    """With the header that is compared."""
+    decision = rollout.compare.decision
+    headers = [header.lower() for header in rollout.record.headers]
+    if isinstance(decision, HeaderDecision):
+        headers.append(decision.header.lower())
+    return tuple(dict.fromkeys(headers))
 
 
 def _key(key: Key) -> made.KeySource:

@@ -11,6 +11,12 @@ from proxy.model.snapshot import BUCKETS
 _CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
+def no_credential(header: str, *, at: tuple[int, ...] = ()) -> str:
+    if header.lower() in _CREDENTIALS:
+        raise UnfitError("carries credentials and is never recorded; leave it out", at=at)
+    return header
+
+
 class Record(Section):
     """What is kept of each request."""
 
@@ -42,6 +48,5 @@ class Record(Section):
     @classmethod
     def no_credentials(cls, headers: tuple[str, ...]) -> tuple[str, ...]:
         for index, header in enumerate(headers):
-            if header.lower() in _CREDENTIALS:
-                raise UnfitError("carries credentials and is never recorded; leave it out", at=(index,))
+            no_credential(header, at=(index,))
         return headers

@@ -14,10 +14,18 @@ from proxy.model.snapshot import BUCKETS
 
 
 def check_rollout(rollout: Rollout) -> Iterator[Problem]:
+    yield from _compare(rollout)
     yield from _gates(rollout)
     yield from _holdback(rollout)
     if rollout.split is None:
         yield from _stages(rollout)
+
+
+def _compare(rollout: Rollout) -> Iterator[Problem]:
+    compare = rollout.compare
+    for name, why in (("labels", "the value that it names"), ("cost", "by which a miss is told")):
+        if getattr(compare, name) and compare.decision is None:
+            yield Problem(("compare", name), f"needs compare.decision, {why}")
 
 
 def _gates(rollout: Rollout) -> Iterator[Problem]:

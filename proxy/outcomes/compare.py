@@ -1,33 +1,47 @@
-"""Do two JSON documents say the same? A verdict from the decision, or from the whole, and where they differ.
+"""Do two answers say the same? A verdict from the decision, or from the whole bodies, and where the bodies differ.
 
-Types are strict, except that 1 and 1.0 are the same number; true is not 1. `ignore` leaves members out of the
-comparison, `tolerance` lets a number differ by a share of legacy's. A decision is compared even where it is ignored.
-
-Rules whose paths are members, indices and wildcards are a tree that is walked beside the two documents. Other paths
-(filters, descendants) are looked up in both documents first and join that tree for one comparison.
+`fields.ignore` leaves members out of the comparison; a decision is compared even where it is ignored. A decision that
+is not in the body (a header, the status) needs no body: bodies are then compared where both are JSON. Decisions are
+named (`labels`) before they are compared, here and at their place in the body.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from proxy.config.compare_schema import Compare, HeaderDecision, StatusDecision
 from proxy.model.words import Arm, Match
-from proxy.outcomes.decision import MISSING, Part, Place, compile_path, locations, plain_parts
+from proxy.outcomes.decision import MISSING, Place, compile_path
+from proxy.outcomes.labels import Naming
+from proxy.outcomes.likeness import alike as values_alike
+from proxy.outcomes.likeness import cleaned
 from proxy.outcomes.redact import MASK
+from proxy.outcomes.sets import unmatched
+from proxy.outcomes.tree import Node, Nodes, Tree, below, down
 
 MAX_DIFFERENCES: Final = 50
 
 
+class Answer(NamedTuple):
+    """What of an arm's answer is compared: its decoded JSON body, MISSING where it has none; `headers` by name."""
+
+    document: Any = MISSING
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class Difference(NamedTuple):
-    """`legacy` and `agent` are MISSING where that arm's document has nothing at `place`."""
+    """`legacy` and `agent` are MISSING where that arm's document has nothing at `place`. `loose`: `place` is an element
+    of a list whose order says nothing, which has no counterpart in the other arm's."""
 
     place: Place
     legacy: Any
     agent: Any
+    loose: bool = False
 
 
 class Comparison(NamedTuple):
     """`legacy` and `agent` are the decisions, MISSING without one. At most MAX_DIFFERENCES are listed; `more` says how
-    many are not. `reason` is a sentence where the documents are incomparable."""
+    many are not. `reason` is a sentence where the answers are incomparable."""
 
     verdict: Match
     legacy: Any = MISSING
@@ -38,134 +52,100 @@ class Comparison(NamedTuple):
 
 
 class Comparer:
-    """The rules of one rollout, compiled. Raises ValueError, with the path, where one is no JSONPath."""
+    """The rules of one rollout, compiled. Raises ValueError, with the setting's name, where they cannot be used."""
 
-    __slots__ = ("_decide", "_decision_rules", "_searched", "_tree", "decision")
+    __slots__ = ("_decide", "_decision_nodes", "_nothing", "_tree", "in_body", "name")
 
-    def __init__(
-        self, decision: str | None = None, ignore: tuple[str, ...] = (), tolerance: Mapping[str, float] | None = None
-    ) -> None:
-        tolerance = tolerance or {}
-        rules = [_Rule(path, True, 0.0) for path in ignore] + [
-            _Rule(path, False, tolerance[path]) for path in tolerance
-        ]
-        self._tree = _Node()
-        self._searched = [(locations(rule.path), rule) for rule in rules if plain_parts(rule.path) is None]
-        for rule in rules:
-            parts = plain_parts(rule.path)
-            if parts is not None:
-                self._tree.at(parts).obey(rule)
-        self.decision = decision
-        self._decide = compile_path(decision) if decision is not None else None
-        self._decision_rules = self._rules_of(decision, tolerance.get(decision, 0.0)) if decision is not None else ()
+    def __init__(self, compare: Compare) -> None:
+        self._tree = Tree(compare.fields)
+        path = compare.decision if isinstance(compare.decision, str) and compare.decision != "status" else None
+        self.in_body = path is not None or compare.decision is None
+        """Without a JSON body there is nothing to judge by."""
+        self._decision_nodes = self._tree.at_decision(path, named=bool(compare.labels)) if path is not None else ()
+        self.name = Naming(compare.labels, lambda text: cleaned(text, self._decision_nodes))
+        """What a decision is called."""
+        if compare.labels and path is not None:
+            self._tree.name_at(path, self.name)
+            for node in self._decision_nodes:
+                node.name = self.name
+        self._decide, self._nothing = _reader(compare.decision)
 
-    def decide(self, document: Any) -> Any:
-        """The decision in one arm's document, or MISSING."""
-        return self._decide(document) if self._decide is not None else MISSING
+    def decide(self, answer: Answer) -> Any:
+        """The decision in one arm's answer, by its label where it has one; MISSING without one."""
+        return self.name(self._decide(answer)) if self._decide is not None else MISSING
 
     def judge(self, legacy: Any, agent: Any) -> Match:
         """Two decisions by themselves, as `decide` gives them or as a human made one later. Incomparable where one is
         MISSING, or was masked before it came here."""
-        if legacy is MISSING or agent is MISSING or legacy == MASK or agent == MASK:
+        legacy, agent = self.name(legacy), self.name(agent)
+        if legacy is MISSING or agent is MISSING or MASK in (legacy, agent):
             return Match.INCOMPARABLE
-        decisive = _Found()
-        _walk(legacy, agent, self._decision_rules, (), decisive)
-        return Match.MISMATCHED if decisive.listed else Match.MATCHED
+        return Match.MATCHED if self._agree(legacy, agent) else Match.MISMATCHED
 
-    def compare(self, legacy: Any, agent: Any, *, same: bool = False) -> Comparison:
-        """Two decoded documents side by side. `same` says that their bytes are equal, so that nothing can differ."""
+    def compare(self, legacy: Answer, agent: Answer, *, same: bool = False) -> Comparison:
+        """Two answers side by side. `same` says that the bytes of their bodies are equal: nothing in them differs."""
         ours, theirs = self.decide(legacy), self.decide(agent)
-        if self._decide is not None and (ours is MISSING or theirs is MISSING):
+        decides = self._decide is not None
+        if decides and (ours is MISSING or theirs is MISSING):
             arm = "both arms'" if ours is theirs else f"{Arm.LEGACY if ours is MISSING else Arm.AGENT}'s"
-            reason = f"{arm} answer has nothing at {self.decision}"
-            return Comparison(Match.INCOMPARABLE, ours, theirs, reason=reason)
-        if same:
-            return Comparison(Match.MATCHED, ours, theirs)
+            return Comparison(Match.INCOMPARABLE, ours, theirs, reason=f"{arm} answer has {self._nothing}")
         found = _Found()
-        _walk(legacy, agent, (self._resolved(legacy, agent),), (), found)
-        differs = bool(found.listed)
-        if self._decide is not None:
-            decisive = _Found()
-            _walk(ours, theirs, self._decision_rules, (), decisive)
-            differs = bool(decisive.listed)
-        verdict = Match.MISMATCHED if differs else Match.MATCHED
+        if not same and legacy.document is not MISSING and agent.document is not MISSING:
+            self._look(legacy.document, agent.document, found)
+        alike = (same and self.in_body) or (self._agree(ours, theirs) if decides else not found.listed)
+        verdict = Match.MATCHED if alike else Match.MISMATCHED
         return Comparison(verdict, ours, theirs, tuple(found.listed), found.more)
 
-    def _resolved(self, legacy: Any, agent: Any) -> "_Node":
-        """The tree of rules for these two documents."""
-        if not self._searched:
-            return self._tree
-        tree = self._tree.copy()
-        for find, rule in self._searched:
-            for place in {*find(legacy), *find(agent)}:
-                tree.at(place).obey(rule)
-        return tree
+    def _agree(self, ours: Any, theirs: Any) -> bool:
+        decisive = _Found()
+        _walk(ours, theirs, self._decision_nodes, (), decisive)
+        return not decisive.listed
 
-    def _rules_of(self, decision: str, tolerance: float) -> "_Nodes":
-        """The rules at and below the decision. One that is searched for has those of its own path, for each value."""
-        parts = plain_parts(decision)
-        if parts is None or None in parts:
-            node = _Node()
-            node.tolerance, node.each = tolerance, node
-            return (node,)
-        nodes: _Nodes = (self._tree,)
-        for part in parts:
-            nodes = _below(nodes, part)
-        return tuple(node for node in nodes if not node.ignored)
+    def _look(self, legacy: Any, agent: Any, found: "_Found") -> None:
+        if self._tree.searches:
+            found.roots = self._tree.of(legacy), self._tree.of(agent)
+        _walk(legacy, agent, (self._tree.of(legacy, agent),), (), found)
 
 
-class _Rule(NamedTuple):
-    path: str
-    ignored: bool
-    tolerance: float
+def _reader(decision: Any) -> tuple[Callable[[Answer], Any] | None, str]:
+    """How the decision is read, and in words what an answer has that has none."""
+    match decision:
+        case None:
+            return None, ""
+        case "status":
+            return lambda answer: answer.status or MISSING, "no status"
+        case HeaderDecision(header=header):
+            return _header(header.lower()), f"no header {header}"
+        case StatusDecision(status=statuses):
+            meaning = {code: name for name, codes in statuses.items() for code in codes}
+            return lambda answer: meaning.get(answer.status, MISSING), "a status that decides nothing"
+        case _:
+            read = _in_body(compile_path(decision))
+            return read, f"nothing at {decision}"
 
 
-class _Node:
-    """What the rules say of one place, and of those below it. `each` is the wildcard's."""
-
-    __slots__ = ("children", "each", "ignored", "tolerance")
-
-    def __init__(self) -> None:
-        self.children: dict[Part, _Node] = {}
-        self.each: _Node | None = None
-        self.ignored = False
-        self.tolerance = 0.0
-
-    def at(self, parts: tuple[Part, ...]) -> "_Node":
-        """The node at `parts`, made where there is none."""
-        node = self
-        for part in parts:
-            if part is None:
-                node.each = node.each or _Node()
-                node = node.each
-            else:
-                node = node.children.setdefault(part, _Node())
-        return node
-
-    def obey(self, rule: _Rule) -> None:
-        self.ignored = self.ignored or rule.ignored
-        self.tolerance = max(self.tolerance, rule.tolerance)
-
-    def copy(self) -> "_Node":
-        node = _Node()
-        node.children = {part: child.copy() for part, child in self.children.items()}
-        node.each = self.each.copy() if self.each else None
-        node.ignored, node.tolerance = self.ignored, self.tolerance
-        return node
+def _in_body(find: Callable[[Any], Any]) -> Callable[[Answer], Any]:
+    return lambda answer: MISSING if answer.document is MISSING else find(answer.document)
 
 
-_Nodes = tuple[_Node, ...]
-"""Usually none or one; several where a wildcard meets a name."""
+def _header(name: str) -> Callable[[Answer], Any]:
+    def read(answer: Answer) -> Any:
+        values = [value.strip() for header, value in answer.headers if header == name]
+        return ", ".join(values) if values else MISSING
+
+    return read
 
 
 class _Found:
-    """Differences up to the bound, and the number of those beyond it."""
+    """Differences up to the bound, and the number of those beyond it. `roots` are the rules that hold in each document
+    by itself, where rules are searched for."""
 
-    __slots__ = ("listed", "more")
+    __slots__ = ("listed", "more", "roots")
 
     def __init__(self) -> None:
         self.listed: list[Difference] = []
         self.more = 0
+        self.roots: tuple[Node, Node] | None = None
 
     def add(self, difference: Difference) -> None:
         if len(self.listed) < MAX_DIFFERENCES:
@@ -174,21 +154,43 @@ class _Found:
             self.more += 1
 
 
-def _walk(legacy: Any, agent: Any, nodes: _Nodes, place: Place, found: _Found) -> None:
+def _walk(legacy: Any, agent: Any, nodes: Nodes, place: Place, found: _Found) -> None:
     """Compare two values at `place`. Their depth is bounded by `body.MAX_DEPTH`."""
     for node in nodes:
         if node.ignored:
             return
     if type(legacy) is type(agent) and type(legacy) in _CONTAINERS:
+        if type(legacy) is list and any(node.unordered for node in nodes):
+            _walk_set(legacy, agent, nodes, place, found)
+            return
         for key, ours, theirs in _members(legacy, agent) if type(legacy) is dict else _items(legacy, agent):
             if type(ours) is type(theirs) and type(ours) not in _CONTAINERS and ours == theirs:
                 continue  # by far the most, and worth no call
-            _walk(ours, theirs, _below(nodes, key) if nodes else nodes, (*place, key), found)
-    elif not _equal(legacy, agent, nodes):
+            _walk(ours, theirs, below(nodes, key) if nodes else nodes, (*place, key), found)
+    elif not values_alike(legacy, agent, nodes):
         found.add(Difference(place, legacy, agent))
 
 
 _CONTAINERS: Final = frozenset({dict, list})
+
+
+def _walk_set(legacy: list[Any], agent: list[Any], nodes: Nodes, place: Place, found: _Found) -> None:
+    """Elements without a counterpart are differences, each at its index in the list that has it."""
+    ours = theirs = nodes
+    if found.roots is not None:
+        ours, theirs = (down((root,), place) for root in found.roots)
+
+    def near(one: int, other: int) -> bool:
+        tried = _Found()
+        _walk(legacy[one], agent[other], (*below(ours, one), *below(theirs, other)), (), tried)
+        return not tried.listed
+
+    tolerant = any(node.tolerates() for node in nodes)
+    left, right = unmatched(legacy, agent, ours, theirs, near if tolerant else None)
+    for index in left:
+        found.add(Difference((*place, index), legacy[index], MISSING, loose=True))
+    for index in right:
+        found.add(Difference((*place, index), MISSING, agent[index], loose=True))
 
 
 def _members(legacy: dict[str, Any], agent: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -206,22 +208,3 @@ def _items(legacy: list[Any], agent: list[Any]) -> Iterator[tuple[int, Any, Any]
             legacy[index] if index < len(legacy) else MISSING,
             agent[index] if index < len(agent) else MISSING,
         )
-
-
-def _below(nodes: _Nodes, key: Part) -> _Nodes:
-    return tuple(child for node in nodes for child in (node.children.get(key), node.each) if child is not None)
-
-
-def _equal(legacy: Any, agent: Any, nodes: _Nodes) -> bool:
-    """Two values that are not both objects or both arrays."""
-    if type(legacy) is type(agent) and legacy == agent:
-        return True
-    if type(legacy) not in _NUMBERS or type(agent) not in _NUMBERS:
-        return False
-    if legacy == agent:
-        return True
-    share = max([node.tolerance for node in nodes], default=0.0)
-    return bool(abs(agent - legacy) <= share * abs(legacy))
-
-
-_NUMBERS: Final = frozenset({int, float})

@@ -4,9 +4,10 @@ All of it is read from masked bodies, so a hidden value never becomes a label. L
 different ones are kept is bounded where they are counted (`proxy.storage.tally`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
+from proxy.config.compare_schema import spelled
 from proxy.model.rollouts import ANOTHER
 from proxy.model.words import Match
 from proxy.outcomes.redact import MASK
@@ -20,26 +21,45 @@ MAX_LABEL: Final = 64
 Direction = Literal["agent_yes", "agent_no"]
 """Who alone said yes: the agent, or legacy."""
 
-_EXACT: Final = 1 << 53
 _SINGLE: Final = (str, int, float, bool)
 
 
 def label(value: Any) -> str:
     """A text of at most MAX_LABEL printable characters. 1 and 1.0 are one number, and have one label."""
-    match value:
-        case str():
-            text = value
-        case bool():
-            text = "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < _EXACT:
-            text = str(int(value))
-        case int() | float():
-            text = repr(value)
-        case _:
-            text = ""
+    text = spelled(value) if isinstance(value, _SINGLE) else ""
     if not text.isprintable():
         text = "".join(filter(str.isprintable, text))
     return text[:MAX_LABEL].strip() or NONE
+
+
+class Naming:
+    """What decisions are called: by the label that stands for them, else as they are, texts cleaned. Values are found
+    as they are written, so `true` in the configuration is the text "true" of a header too. What was hidden stays so.
+
+    Raises ValueError where cleaning makes values of two labels the same.
+    """
+
+    __slots__ = ("_clean", "_labels")
+
+    def __init__(self, labels: Mapping[str, Iterable[Any]], clean: Callable[[str], str]) -> None:
+        self._clean = clean
+        self._labels: dict[str, str] = {}
+        for name, values in labels.items():
+            for value in (name, *values):
+                other = self._labels.setdefault(clean(spelled(value)), name)
+                if other != name:
+                    raise ValueError(f"compare.labels: normalized, {spelled(value)!r} means {other} and {name}")
+
+    def __call__(self, decision: Any) -> Any:
+        kind = type(decision)
+        if kind is str:
+            if decision == MASK:
+                return decision
+            text = self._clean(decision)
+            return self._labels.get(text, text)
+        if self._labels and kind in _SINGLE:
+            return self._labels.get(self._clean(spelled(decision)), decision)
+        return decision
 
 
 def direction(says_yes: Callable[[Any], bool], legacy: Any, agent: Any) -> Direction | None:

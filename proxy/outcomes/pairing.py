@@ -1,7 +1,8 @@
 """From a worker's record to the pair that is stored: both arms' outcomes side by side, compared and masked.
 
 Each body is decoded and masked once, and both arms' together where they are the same bytes. The verdict is found on
-what the arms said; the document holds the masked form only.
+what the arms said; the document holds the masked form only. The agent's answer to the same request asked again is
+compared with its first one by the same rules; what differs there too is noise.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 from proxy.config.rollout_schema import Rollout
 from proxy.model.records import Outcome, Record
 from proxy.model.words import Arm, Failure, Match
-from proxy.outcomes import body, labels, pending
+from proxy.outcomes import body, labels, noise, pending
 from proxy.outcomes.body import NO_BODY, Body, Kind
-from proxy.outcomes.compare import Comparer, Comparison, Difference
+from proxy.outcomes.compare import Answer, Comparer, Comparison, Difference
 from proxy.outcomes.decision import MISSING, check_path, compile_path, path_text
 from proxy.outcomes.redact import MASK, Redactor, look
 
@@ -39,6 +40,9 @@ class Pair(NamedTuple):
     What a comparable pair is counted under: `segment` (None without `gates.segments`), `direction` (None where nobody
     said yes alone), `decisions` of legacy and the agent as labels (None where one is not known, or no single value).
     One that waits for the human's decision is open until `until` (Unix seconds) for whoever names one of its `refs`.
+
+    `repeat` is the verdict on the agent's two answers, None where it was asked once. `fields` are the paths at which
+    the arms, or these two answers, differ.
     """
 
     verdict: Match | None
@@ -48,6 +52,8 @@ class Pair(NamedTuple):
     decisions: tuple[str, str] | None = None
     refs: tuple[str, ...] = ()
     until: float = 0.0
+    repeat: Match | None = None
+    fields: tuple[noise.Field, ...] = ()
 
 
 def rules(rollout: Rollout) -> Rules:
@@ -55,22 +61,19 @@ def rules(rollout: Rollout) -> Rules:
     no JSONPath."""
     compare, confidence = rollout.compare, rollout.escalate.confidence
     segments, direction = rollout.gates.segments, rollout.gates.direction
-    paths = [("compare.decision", compare.decision)] if compare.decision is not None else []
-    paths += [("escalate.confidence.path", confidence.path)] if confidence is not None else []
+    paths = [("escalate.confidence.path", confidence.path)] if confidence is not None else []
     paths += [("gates.segments.by", segments.by)] if segments is not None else []
-    paths += [("compare.fields.ignore", path) for path in compare.fields.ignore]
-    paths += [("compare.fields.tolerance", path) for path in compare.fields.tolerance]
     for setting, path in paths:
         try:
             check_path(path)
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from None
-    comparer = Comparer(compare.decision, compare.fields.ignore, compare.fields.tolerance)
+    comparer = Comparer(compare)
     return Rules(
         comparer,
         Redactor(rollout.record.redact),
         compile_path(segments.by) if segments is not None else None,
-        labels.one_of(direction.yes) if direction is not None else None,
+        labels.one_of(map(comparer.name, direction.yes)) if direction is not None else None,
         pending.waiting(rollout.pending, rollout.salt, compare.decision) if rollout.pending is not None else None,
     )
 
@@ -91,8 +94,9 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     opened = pending.opened(record, legacy, rules.waiting)
     if opened is not None and result is not None:
         result = Comparison(Match.PENDING, reason=opened.reason)
-    ours = mask(legacy, rules)
-    theirs = ours if agent is legacy else mask(agent, rules)
+    repeat = _repeat(record, agent, rules)
+    ours = mask(legacy, rules, record.legacy)
+    theirs = ours if agent is legacy and rules.comparer.in_body else mask(agent, rules, record.agent)
     request = body.read(record.body, record.truncated)
     asked = redactor.body(request)
     segment = _segment(request, asked, rules)
@@ -113,7 +117,7 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "segment": segment,
         "verdict": result.verdict.value if result else None,
         "verdict_reason": result.reason if result else "only one arm was asked",
-        "differences": [_difference(found, redactor) for found in result.differences] if result else [],
+        "differences": [_difference(found, redactor, repeat) for found in result.differences] if result else [],
         "more_differences": result.more if result else 0,
         "request": {
             "method": record.method,
@@ -124,15 +128,19 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         },
         "legacy": _outcome(record.legacy, legacy, ours, redactor),
         "agent": _outcome(record.agent, agent, theirs, redactor),
+        "repeat": repeat.document if repeat else None,
         "escalation": _escalation(record.escalation, redactor),
         "steps": [],
     }
     if opened is not None:
-        document["pending"] = {"until": _time(opened.until), "unfit": _never_fit(record, agent, theirs)}
-        return Pair(result.verdict if result else None, document, refs=opened.refs, until=opened.until)
-    if result is None:
-        return Pair(None, document)
-    return counted_pair(result.verdict, document, segment, ours.decision, theirs.decision, rules)
+        document["pending"] = {"until": _time(opened.until), "unfit": _never_fit(record, agent, theirs, rules.comparer)}
+        made = Pair(result.verdict if result else None, document, refs=opened.refs, until=opened.until)
+    elif result is None:
+        made = Pair(None, document)
+    else:
+        made = counted_pair(result.verdict, document, segment, ours.decision, theirs.decision, rules)
+    noted = _noted(result, repeat)
+    return made._replace(**noted) if noted else made
 
 
 def counted_pair(
@@ -153,9 +161,14 @@ class Masked(NamedTuple):
     decision: Any
 
 
-def mask(content: Body, rules: Rules) -> Masked:
+def mask(content: Body, rules: Rules, outcome: Outcome | None = None) -> Masked:
+    """`outcome` is the one whose body it is, where there is one: a decision may be in a header, or be the status."""
     kept = rules.redactor.body(content)
-    return Masked(kept, rules.comparer.decide(kept) if content.kind is Kind.JSON else MISSING)
+    document = kept if content.kind is Kind.JSON else MISSING
+    if outcome is None or rules.comparer.in_body:
+        return Masked(kept, rules.comparer.decide(Answer(document)))
+    headers = tuple(rules.redactor.headers(outcome.headers).items())
+    return Masked(kept, rules.comparer.decide(Answer(document, outcome.status, headers)))
 
 
 def _segment(request: Body, kept: Any, rules: Rules) -> str | None:
@@ -178,13 +191,48 @@ def _same_body(record: Record) -> bool:
 def _compare(record: Record, legacy: Body, agent: Body, comparer: Comparer) -> Comparison | None:
     if record.legacy is None or record.agent is None:
         return None
-    reason = _unfit(Arm.LEGACY, record.legacy, legacy) or _unfit(Arm.AGENT, record.agent, agent)
+    reason = _unfit(Arm.LEGACY, record.legacy, legacy, comparer) or _unfit(Arm.AGENT, record.agent, agent, comparer)
     if reason:
         return Comparison(Match.INCOMPARABLE, reason=reason)
-    return comparer.compare(legacy.value, agent.value, same=legacy.raw == agent.raw)
+    return comparer.compare(_answer(record.legacy, legacy), _answer(record.agent, agent), same=legacy.raw == agent.raw)
 
 
-def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
+def _answer(outcome: Outcome, content: Body) -> Answer:
+    document = content.value if content.kind is Kind.JSON else MISSING
+    return Answer(document, outcome.status, outcome.headers)
+
+
+class _Repeat(NamedTuple):
+    """`differences` are those between the agent's two answers."""
+
+    document: dict[str, Any]
+    verdict: Match | None
+    differences: tuple[Difference, ...]
+    noise: noise.Noise
+
+
+def _repeat(record: Record, agent: Body, rules: Rules) -> _Repeat | None:
+    if record.repeat is None:
+        return None
+    again = body.read(record.repeat.body, record.repeat.truncated)
+    result = _compare(record._replace(legacy=record.agent, agent=record.repeat), agent, again, rules.comparer)
+    kept = _outcome(record.repeat, again, mask(again, rules, record.repeat), rules.redactor)
+    assert kept is not None
+    kept["verdict"] = result.verdict.value if result else None
+    differences = result.differences if result else ()
+    return _Repeat(kept, result.verdict if result else None, differences, noise.Noise(differences))
+
+
+def _noted(result: Comparison | None, repeat: _Repeat | None) -> dict[str, Any]:
+    """What the pair's differences, and the repeat, add to what is counted; nothing for most pairs."""
+    differences, again = result.differences if result else (), repeat.differences if repeat else ()
+    noted: dict[str, Any] = {"repeat": repeat.verdict} if repeat else {}
+    if differences or again:
+        noted["fields"] = noise.fields(differences, again)
+    return noted
+
+
+def _unfit(arm: Arm, outcome: Outcome, content: Body, comparer: Comparer) -> str:
     """Why an arm's answer cannot be compared; empty where it can."""
     if outcome.error == Failure.ESCALATION:
         return f"{arm} handed over to the human"
@@ -192,6 +240,8 @@ def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
         return f"{arm} did not complete: {outcome.error}"
     if outcome.status == 0 or outcome.status >= 500:
         return f"{arm} failed with status {outcome.status}"
+    if not comparer.in_body:
+        return ""
     if not content.whole:
         return f"{arm}'s answer is longer than record.max_body"
     if content.kind is Kind.NONE:
@@ -201,11 +251,11 @@ def _unfit(arm: Arm, outcome: Outcome, content: Body) -> str:
     return ""
 
 
-def _never_fit(record: Record, agent: Body, masked: Masked) -> str:
+def _never_fit(record: Record, agent: Body, masked: Masked, comparer: Comparer) -> str:
     """Why no decision of the human can be compared with what the agent did; empty where one can."""
     if record.agent is None:
         return ""
-    reason = _unfit(Arm.AGENT, record.agent, agent)
+    reason = _unfit(Arm.AGENT, record.agent, agent, comparer)
     if not reason and masked.decision is MISSING:
         reason = f"{Arm.AGENT}'s answer has no decision"
     return reason
@@ -230,8 +280,9 @@ def _outcome(outcome: Outcome | None, content: Body, masked: Masked, redactor: R
     }
 
 
-def _difference(found: Difference, redactor: Redactor) -> dict[str, Any]:
-    """As JSON. `missing` names the arm that has nothing at the path; null stands for it."""
+def _difference(found: Difference, redactor: Redactor, repeat: _Repeat | None) -> dict[str, Any]:
+    """As JSON. `missing` names the arm that has nothing at the path; null stands for it. `noise` is there, and true,
+    where the agent differs from itself too."""
     hidden = any(isinstance(part, str) and redactor.hides(part) for part in found.place)
     shown: dict[str, Any] = {"path": path_text(found.place)}
     for arm, value in ((Arm.LEGACY, found.legacy), (Arm.AGENT, found.agent)):
@@ -239,6 +290,8 @@ def _difference(found: Difference, redactor: Redactor) -> dict[str, Any]:
             shown |= {arm.value: None, "missing": arm.value}
         else:
             shown[arm.value] = MASK if hidden else redactor.value(value)
+    if repeat is not None and repeat.noise.covers(found):
+        shown["noise"] = True
     return shown
 
 

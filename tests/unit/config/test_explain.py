@@ -197,8 +197,62 @@ compare: {decision: '$.a b'}
 compare: {fields: {tolerance: {amount: 1%}}}
     compare.fields.tolerance.amount: "amount" is no JSON path; it starts at the root, such as $.decision
 
-compare: {fields: {tolerance: {$.a: 1}}}
-    compare.fields.tolerance["$.a"]: 1 is no share; write 0 to 100 percent with the sign, such as 0.2% or 95%
+compare: {fields: {tolerance: {$.a: much}}}
+    compare.fields.tolerance["$.a"]: "much" is no tolerance; write a share (1%), a time (5s) or a number (0.01)
+
+compare: {fields: {tolerance: {$.a: 101%}}}
+    compare.fields.tolerance["$.a"]: "101%" is no share; write 0 to 100 percent with the sign, such as 0.2% or 95%
+
+compare: {fields: {tolerance: {$: 5 s}}}
+    compare.fields.tolerance.$: "5 s" is no duration; write a number with its unit, such as 500ms, 20s, 5m, 24h or 7d
+
+compare: {fields: {normalize: {$.a: [case, cas]}}}
+    compare.fields.normalize["$.a"][1]: "cas" is not known; did you mean case?
+
+compare: {decision: 7}
+    compare.decision: 7 is no decision; write a JSON path, {header: NAME}, status or {status: {NAME: [CODE]}}
+
+compare: {decision: decision}
+    compare.decision: "decision" is no JSON path; it starts at the root, such as $.decision
+
+compare: {decision: {headr: x-decision}}
+    compare.decision: is no decision; write a JSON path, {header: NAME}, status or {status: {NAME: [CODE]}}
+
+compare: {decision: {header: Cookie}}
+    compare.decision.header: "Cookie" carries credentials and is never recorded; leave it out
+
+compare: {decision: {status: {approve: [200], deny: [500]}}}
+    compare.decision.status.deny[0]: 500 is too large; it must be at most 499
+
+compare: {decision: {status: {approve: [200], deny: [200]}}}
+    compare.decision.status.deny[0]: 200 already stands for a decision
+
+compare: {decision: $.d, labels: {approve: [ok, true], deny: ["true"]}}
+    compare.labels.deny[0]: "true" already means approve
+
+compare: {decision: $.d, labels: {approve: [ok], ok: []}}
+    compare.labels.approve[0]: "ok" already means ok
+
+compare: {decision: $.d, labels: {approve: [null]}}
+    compare.labels.approve[0]: has no value; write one, or leave the key out
+
+compare: {decision: $.d, cost: {approve: 10}}
+    compare.cost.approve: "approve" is no miss; write legacy's decision, -> and the agent's: approve->deny
+
+compare: {decision: $.d, cost: {deny->deny: 10}}
+    compare.cost["deny->deny"]: "deny->deny" is no miss; write legacy's decision, -> and the agent's: approve->deny
+
+compare: {decision: $.d, cost: {approve->deny: -1}}
+    compare.cost["approve->deny"]: -1 is too small; it must be at least 0
+
+compare: {decision: {status: {approve: 200, deny: 403}}, cost: {approve->reject: 2}}
+    compare.cost: names reject, which no status stands for
+
+compare: {labels: {approve: [ok]}}
+    compare.labels: needs compare.decision, the value that it names
+
+compare: {cost: {approve->deny: 2}}
+    compare.cost: needs compare.decision, by which a miss is told
 
 record: {headers: [Authorization]}
     record.headers[0]: "Authorization" carries credentials and is never recorded; leave it out

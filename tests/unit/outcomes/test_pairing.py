@@ -91,6 +91,7 @@ def test_the_whole_document() -> None:
             "body": {"decision": "deny", "id": 2},
             "truncated": False,
         },
+        "repeat": None,
         "escalation": None,
         "steps": [],
     }
