@@ -204,7 +204,7 @@ compare: {fields: {tolerance: {$.a: 101%}}}
     compare.fields.tolerance["$.a"]: "101%" is no share; write 0 to 100 percent with the sign, such as 0.2% or 95%
 
 compare: {fields: {tolerance: {$: 5 s}}}
-    compare.fields.tolerance.$: "5 s" is no duration; write a number with its unit, such as 500ms, 20s, 5m, 24h or 7d
+    compare.fields.tolerance["$"]: "5 s" is no duration; write a number with its unit, such as 500ms, 20s, 5m, 24h or 7d
 
 compare: {fields: {normalize: {$.a: [case, cas]}}}
     compare.fields.normalize["$.a"][1]: "cas" is not known; did you mean case?
