@@ -5,6 +5,7 @@ Rules kept here:
 - a worker's ticks are taken when they arrive, so that their counts are known at once, and acknowledged in their order,
   each only when it is kept;
 - a trip waits for nothing, not even for a tick before it;
+- what a worker sent before it died is taken, and a worker's next life is not heard before that;
 - a worker that breaks the protocol, sends more than the window allows, or does not read, is cut off. It loses nothing:
   it comes back and sends again what was not acknowledged.
 """
@@ -51,6 +52,7 @@ class Hub:
         self._snapshot = b""
         self._server: asyncio.Server | None = None
         self._workers: dict[asyncio.StreamWriter, Hello] = {}
+        self._ends: dict[asyncio.StreamWriter, asyncio.Event] = {}
         self._serving: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -109,7 +111,9 @@ class Hub:
                 hello = _hello(*await anext(frames))
             _log.info("worker_connected", worker=hello.number, pid=hello.pid)
             writer.write(self._snapshot)
-            self._workers[writer] = hello
+            earlier = [self._ends[each] for each, known in self._workers.items() if known.number == hello.number]
+            self._workers[writer], self._ends[writer] = hello, asyncio.Event()
+            await _all_over(earlier)
             await self._listen(frames, writer, hello.source)
         except StopAsyncIteration:
             pass
@@ -121,6 +125,7 @@ class Hub:
             gone = self._workers.pop(writer, None)
             self._serving.discard(writer)
             if gone is not None:
+                self._ends.pop(writer).set()
                 self._on_gone(gone.source)
             writer.close()
 
@@ -138,6 +143,7 @@ class Hub:
                     case _:
                         raise FrameError(f"{kind!r} is not for us, or too early")
         finally:
+            await asyncio.sleep(0)  # what has come is taken, even if the worker is gone: each task has begun now
             await stop(acknowledging, *(taken.get_nowait() for _ in range(taken.qsize())))
 
     async def _take(self, payload: Any, source: str, writer: asyncio.StreamWriter) -> None:
@@ -160,6 +166,14 @@ class Hub:
             if writer.transport.is_closing():
                 return
             writer.write(encode(link.ACK, kept))
+
+
+async def _all_over(connections: list[asyncio.Event]) -> None:
+    """An earlier life of a worker is heard out before the next one, which tells what that one owed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GREETING_TIMEOUT):
+            for over in connections:
+                await over.wait()
 
 
 def _hello(kind: str, payload: Any) -> Hello:

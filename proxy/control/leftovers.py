@@ -1,16 +1,22 @@
-"""What workers left on disk that are no more: where there are fewer workers than before, nobody else would send it."""
+"""What workers left that are no more, on disk and owed: where there are fewer workers than before, nobody else would
+send it."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from proxy.model.errors import StoreError
 from proxy.model.link import Decoder, FrameError
 from proxy.model.tick import Tick, from_wire
+from proxy.storage import owed
 from proxy.storage.spool import Spool
 
 _log = structlog.get_logger()
+
+_LAST: Final = (1 << 53) - 1
+"""The number of the tick that says what a life owed: after all of its own."""
 
 
 async def hand_over(data_dir: Path, workers: int, take: Callable[[Tick, bool], Awaitable[None]]) -> None:
@@ -28,6 +34,9 @@ async def hand_over(data_dir: Path, workers: int, take: Callable[[Tick, bool], A
                 await take(tick, False)
                 ticks += 1
             spool.pop()
+        if (left := owed.find(directory)) is not None:
+            await take(Tick(left.source, _LAST, 0.0, left.counts()), False)
+            owed.forget(directory)
         spool.remove()
         _log.info("leftovers_handed_over", directory=str(directory), ticks=ticks)
 

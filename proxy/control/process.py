@@ -23,7 +23,10 @@ from proxy.config.compile import sealing_keys
 from proxy.control import configuration, leftovers
 from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.controller import Controller
+from proxy.control.debts import Debts
 from proxy.control.hub import Hub
+from proxy.control.intake import Intake
+from proxy.control.joining import Joiner
 from proxy.control.operations import ControlOperations
 from proxy.control.recorder import Recorder
 from proxy.control.reload import Reloader
@@ -35,6 +38,7 @@ from proxy.model.words import Process
 from proxy.storage import lastgood
 from proxy.storage.connection import Client, connect
 from proxy.storage.lastgood import LastGood
+from proxy.storage.late import LateStore
 from proxy.storage.pairs import PairStore
 from proxy.storage.probe import check
 from proxy.storage.replicas import ReplicaStore
@@ -106,13 +110,17 @@ class Control:
         self.pairs = PairStore(redis, self.metrics.count_dropped, self.sealer)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
         self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics, self.sealer)
+        self.debts = Debts(self.metrics.count_dropped)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
         clock, source = SystemClock(), secrets.token_hex(8)
         sharing = Sharing(ReplicaStore(redis, clock, source), self.metrics, clock, source)
         self.controller = Controller(
             start.loaded, self.states, sharing, self.metrics, clock, self.hub.broadcast, data_dir, start.last
         )
-        self.recorder.set_rules(start.loaded.rules)
+        late = LateStore(redis)
+        self.intake = Intake(late, self.sealer, clock)
+        self.joiner = Joiner(late, self.sealer, self.metrics, clock, lambda: sharing.leads)
+        self._set_rules(start.loaded)
         self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
         self.operations = ControlOperations(
             self.controller, self.reloader, lambda: self.hub.serving, lambda: ending.draining
@@ -122,8 +130,10 @@ class Control:
         """A tick on its way from a worker: into the metrics, to the guards, to the store. Raises nothing: a tick that
         nobody can take would be sent for ever."""
         try:
-            if self.metrics.absorb(tick, live=live) and live:
-                self.controller.observe(tick)
+            if self.metrics.absorb(tick, live=live):
+                self.debts.take(tick)
+                if live:
+                    self.controller.observe(tick)
             await self.recorder.submit(tick)
         except Exception:  # noqa: BLE001  # whatever is wrong with it, the ticks after it must be taken
             _log.exception("tick_lost", source=tick.source, seq=tick.seq, bytes=len(tick.records))
@@ -134,7 +144,12 @@ class Control:
     async def apply(self, loaded: Loaded) -> None:
         self.sealer.use(sealing_keys(loaded.config))
         await self.controller.apply(loaded)
+        self._set_rules(loaded)
+
+    def _set_rules(self, loaded: Loaded) -> None:
         self.recorder.set_rules(loaded.rules)
+        self.intake.set_rules(loaded.rules)
+        self.joiner.set_rules(loaded.rules)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -171,13 +186,16 @@ async def _start(
     except StoreError as error:
         raise ConfigError(str(error), path="store") from error
     parts.push_async_callback(control.controller.close)
+    parts.push_async_callback(stop, spawn(control.joiner.run(), "joiner"))
     await control.hub.start()
     parts.push_async_callback(control.hub.close)
     control.reloader.start()
     parts.push_async_callback(control.reloader.close)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, control.reloader.hint)
     tokens = Tokens(config.admin.tokens_file) if config.admin.tokens_file else None
-    application = admin.create_app(control.operations, control.pairs, control.metrics, control.states, tokens=tokens)
+    application = admin.create_app(
+        control.operations, control.pairs, control.metrics, control.states, tokens=tokens, decisions=control.intake
+    )
     runner = await admin.start(application, config.admin.address.host, config.admin.address.port)
     parts.push_async_callback(runner.cleanup)
     parts.push_async_callback(

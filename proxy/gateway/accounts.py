@@ -115,6 +115,7 @@ class Accounts(Taker):
         notes = self._notes
         if notes is None:
             return
+        notes.rollout.due.one()
         told = notes.outcome(status, duration, error._value_ if error is not None else "", self._first_byte)
         if self._way.agent:
             notes.agent = told
@@ -148,6 +149,7 @@ class Accounts(Taker):
             result = "too_large"
         else:
             result = "read"
+            counters.due(spec.route).one()
             body = b"".join(request.chunks)
             counters.record(spec.route, (spec.route, time(), request.request_id, body), len(body))
         counters.callbacks[(spec.route, result)] += 1

@@ -9,17 +9,18 @@ from collections import defaultdict
 from typing import Any
 
 from proxy.gateway.evidence import Tally, Users, slot_now
-from proxy.gateway.parcels import Parcels
+from proxy.gateway.parcels import Due, Parcels
 from proxy.model import measures
 from proxy.model.records import Parcel
 from proxy.model.tick import Counts, Histograms, Labels
 from proxy.model.words import Arm, Mode
+from proxy.storage.owed import Owed
 
 
 class Counters:
-    """All counts of one worker."""
+    """All counts of one worker. `owed` is where they count what a kill would cost."""
 
-    def __init__(self) -> None:
+    def __init__(self, owed: Owed | None = None) -> None:
         self.fates: dict[Labels, int] = defaultdict(int)
         self.decisions: dict[Labels, int] = defaultdict(int)
         self.fallbacks: dict[Labels, int] = defaultdict(int)
@@ -38,6 +39,8 @@ class Counters:
         self._users: dict[Labels, Users] = {}
         self._slot = slot_now()
         self.parcels = Parcels()
+        self._owed = owed if owed is not None else Owed()
+        self._dues: dict[int, Due] = {}
 
     def tally(self, route: str, arm: Arm, mode: Mode, evidence: Labels | None) -> Tally:
         """The tally of these labels; the same one while anybody counts there."""
@@ -52,6 +55,14 @@ class Counters:
         found = self._users.get(labels)
         if found is None:
             found = self._users[labels] = Users()
+        return found
+
+    def due(self, route: str) -> Due:
+        """Where the route's records are counted when their requests are answered."""
+        place = self._owed.place(route)
+        found = self._dues.get(place)
+        if found is None:
+            found = self._dues[place] = Due(self._owed.made, place)
         return found
 
     def retain(self, current: set[int]) -> None:

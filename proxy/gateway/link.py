@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from proxy.gateway.outbox import DiskResult, DiskWork, Outbox
+from proxy.gateway.outbox import DiskResult, DiskWork, Outbox, merged
 from proxy.model import link
 from proxy.model.clock import Clock
 from proxy.model.link import Decoder, FrameError, Hello, Trip, encode
@@ -22,6 +22,8 @@ from proxy.model.records import Parcel
 from proxy.model.snapshot import Snapshot, decode
 from proxy.model.tick import Counts, Gauges, Histograms, Labels
 from proxy.model.words import Phase
+from proxy.storage import owed
+from proxy.storage.owed import Left, Owed
 from proxy.storage.spool import Spool
 from proxy.telemetry.tasks import spawn, stop
 
@@ -47,7 +49,9 @@ class Link:
         self._path, self._number, self._on_snapshot, self._clock = path, number, on_snapshot, clock
         self._spool_directory = spool_directory
         self._disk: Spool | None = None
-        self._outbox = Outbox(self.source, clock)
+        self.owed = Owed()
+        self._left: Counts = {}
+        self._outbox = Outbox(self.source, clock, secured=self._secured)
         self._trips: dict[str, Trip] = {}
         self._writer: asyncio.StreamWriter | None = None  # set exactly while a snapshot has come over it
         self._filled: asyncio.StreamWriter | None = None  # the one that the outbox counts for
@@ -74,6 +78,8 @@ class Link:
         StoreError where another process uses the spool directory.
         """
         self._disk = await asyncio.to_thread(Spool, self._spool_directory)
+        self.owed, left = await asyncio.to_thread(owed.begin, self._spool_directory, self.source)
+        self._left = _counts(left)
         self._tasks = [spawn(self._keep_connected(), "link"), spawn(self._pump(), "link pump")]
         try:
             async with asyncio.timeout(timeout):
@@ -90,7 +96,11 @@ class Link:
         parcels: list[Parcel],
         users: dict[Labels, bytes],
     ) -> None:
-        """Take what happened since the last report, to be sent or kept. Never waits, never raises on a full disk."""
+        """Take what happened since the last report, to be sent or kept. Never waits, never raises on a full disk.
+
+        The first report, with which the worker says that it serves, also tells what the life before it owed.
+        """
+        counters, self._left = merged(self._left, counters), {}
         self._outbox.put(counters, histograms, gauges, parcels, users)
         self._wake.set()
         if self._writer is None or not self._outbox.on_the_way:
@@ -251,6 +261,9 @@ class Link:
         found = self._disk.head(work.skip + work.read) if work.read else []
         return DiskResult(appended, found[work.skip :], bool(found) if work.read else not self._disk.empty)
 
+    def _secured(self, seq: int, records: dict[str, int]) -> None:
+        self.owed.secure(seq, records)
+
     def _save(self) -> None:
         """Move all of memory to disk and let go of it."""
         self._outbox.rewind()
@@ -259,8 +272,17 @@ class Link:
             self._outbox.done(work, result)
             if work.append and not result.appended:
                 break
+        if self._outbox.saved and self.owed.nothing:
+            owed.forget(self._spool_directory)
         if self._disk is not None:
             self._disk.close()
+
+
+def _counts(left: Left | None) -> Counts:
+    if left is None:
+        return {}
+    _log.warning("worker_was_killed", records=sum(left.records.values()), hint="so many at most were not handed over")
+    return left.counts()
 
 
 def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:

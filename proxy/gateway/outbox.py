@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 from proxy.model.clock import Clock
 from proxy.model.link import TICK, WINDOW, encode
-from proxy.model.measures import OWED, PAIRS_DROPPED, RECORDS
+from proxy.model.measures import PAIRS_DROPPED, RECORDS
 from proxy.model.records import Parcel
-from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, to_wire
+from proxy.model.tick import Counts, Gauges, Histograms, Labels, Tick, settled, to_wire
 
 MAX_MEMORY: Final = 32 << 20
 SPOOL_FULL: Final = "spool_full"
@@ -33,6 +33,14 @@ Users = dict[Labels, bytes]
 """As in `Tick.users`. No more of them wait than there are buckets, at each stage."""
 _NOBODY: Final[Users] = {}
 
+Secured = Callable[[int, dict[str, int]], None]
+"""Told the number of a tick that is acknowledged or on disk, and of how many records by route it says what became of
+them: it holds them, or counts them as dropped or owed."""
+
+
+def _tell_nobody(_seq: int, _records: dict[str, int]) -> None:
+    pass
+
 
 class DiskWork(NamedTuple):
     """In this order: drop the `pop` oldest frames, append, read `read` frames after the first `skip`."""
@@ -41,15 +49,6 @@ class DiskWork(NamedTuple):
     append: tuple[bytes, ...]
     skip: int
     read: int
-
-
-Secured = Callable[[int, dict[str, int]], None]
-"""Told the number of a tick that is acknowledged or on disk, and of how many records by route it says what became of
-them: it holds them, or counts them as dropped or owed."""
-
-
-def _tell_nobody(_seq: int, _records: dict[str, int]) -> None:
-    pass
 
 
 class DiskResult(NamedTuple):
@@ -209,8 +208,8 @@ class Outbox:
         for parcel in parcels or [_NOTHING]:
             tick.seq += 1
             if parcel.counts:
-                handed_over = {RECORDS.name: {(route,): count for route, count in parcel.counts.items()}}
-                tick.counters = merged(tick.counters, handed_over)
+                records: dict[Labels, int] = {(route,): count for route, count in parcel.counts.items()}
+                tick.counters = merged(tick.counters, {RECORDS.name: records})
             settles.append((tick.seq, settled(tick.counters)))
             frames.append(encode(TICK, to_wire(tick), parcel.records))
             tick.counters, tick.histograms, tick.gauges, tick.users = {}, {}, {}, {}
@@ -225,15 +224,6 @@ class Outbox:
                 lost[labels] = lost.get(labels, 0) + count
                 self.dropped[labels] = self.dropped.get(labels, 0) + count
         return {PAIRS_DROPPED.name: lost} if lost else {}
-
-
-def settled(counters: Counts) -> dict[str, int]:
-    """Of how many records, by route, a tick with these counters says what became of them."""
-    records: dict[str, int] = {}
-    for family in (RECORDS, PAIRS_DROPPED, OWED):
-        for (route, *_), count in counters.get(family.name, {}).items():
-            records[route] = records.get(route, 0) + count
-    return records
 
 
 def merged(left: Counts, right: Counts) -> Counts:

@@ -25,6 +25,23 @@ def _wait() -> None:
     """For the next tick."""
 
 
+class Due:
+    """Records of one route that are made, or will be when the copies of their requests are done: each is counted when
+    its request is answered, at a place that a kill of this process leaves as it is (see `proxy.storage.owed`)."""
+
+    __slots__ = ("_cells", "_count", "_place")
+
+    def __init__(self, cells: memoryview, place: int) -> None:
+        self._cells = cells
+        self._place = place
+        self._count: int = cells[place]
+
+    def one(self) -> None:
+        """One more."""
+        self._count += 1
+        self._cells[self._place] = self._count
+
+
 class Parcels:
     """`full` are those that can go; `on_full` is called when there is one more."""
 

@@ -32,6 +32,7 @@ from proxy.model.link import Trip
 from proxy.model.snapshot import Snapshot
 from proxy.model.tick import Gauges, Labels
 from proxy.storage import lastgood
+from proxy.storage.owed import Owed
 from proxy.telemetry import life
 from proxy.telemetry.clock import SystemClock
 
@@ -46,12 +47,14 @@ CLIENT_SWEEP: Final = 1.0
 class Worker:
     """Accepts connections, sweeps their deadlines, reports what was counted."""
 
-    def __init__(self, clock: Clock, snapshot: Snapshot, descriptors: Descriptors | None = None) -> None:
+    def __init__(
+        self, clock: Clock, snapshot: Snapshot, descriptors: Descriptors | None = None, owed: Owed | None = None
+    ) -> None:
         self.clients: set[Downstream] = set()
         self.link: Link | None = None
         self._clock = clock
         self._listen = snapshot.listen
-        self.shared = Shared(snapshot, self._tripped)
+        self.shared = Shared(snapshot, self._tripped, owed)
         self._descriptors = descriptors or Descriptors()
         self.shared.admission.fit = self._descriptors.fit(snapshot)
         self.shared.counters.parcels.on_full = self._ship
@@ -229,7 +232,7 @@ async def serve(options: argparse.Namespace) -> None:
         raise CrossfadeError("the control process does not answer, and there is no last good configuration")
     if arrivals.first is None:
         _log.warning("control_away", using="the last good configuration")
-    worker = Worker(clock, snapshot, descriptors)
+    worker = Worker(clock, snapshot, descriptors, link.owed)
     worker.link = link
     arrivals.pass_on(worker.use)
     sock = socket.socket(fileno=options.fd)

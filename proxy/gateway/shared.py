@@ -15,6 +15,7 @@ from proxy.gateway.table import RolloutEntry, Table
 from proxy.gateway.tunnel import Tunnel
 from proxy.gateway.turn import Turn
 from proxy.model.snapshot import Snapshot
+from proxy.storage.owed import Owed
 
 _log = structlog.get_logger()
 
@@ -32,8 +33,10 @@ class Shared:
     """`inflight` counts the requests under way, `tunnels` are those open. `draining`: no connection is kept after its
     answer. `on_trip` is told, once for each trip of a breaker, the route, its rollout and the reason."""
 
-    def __init__(self, snapshot: Snapshot, on_trip: Callable[[str, RolloutEntry, str], None]) -> None:
-        self.counters = Counters()
+    def __init__(
+        self, snapshot: Snapshot, on_trip: Callable[[str, RolloutEntry, str], None], owed: Owed | None = None
+    ) -> None:
+        self.counters = Counters(owed)
         self.turn = Turn()
         self.table = Table(snapshot, self.counters, self.turn)
         self.admission = Admission(self.counters)

@@ -94,7 +94,7 @@ class RolloutEntry:
     if they were."""
 
     __slots__ = ("_capped", "_route", "accused", "agents_users", "audit", "audit_share", "breaker", "bucket", "canary",
-                 "confidence", "copied", "escalate", "fallback", "fates", "key_hash", "legacy", "legacys_users",
+                 "confidence", "copied", "due", "escalate", "fallback", "fates", "key_hash", "legacy", "legacys_users",
                  "looked", "pending", "record_share", "recorded", "repeat", "repeat_share", "repeats", "requests",
                  "shadow", "shadow_share", "slower_than", "sources", "spec", "splits", "tripped",
                  "weight")  # fmt: skip
@@ -103,6 +103,7 @@ class RolloutEntry:
         self.spec = spec
         self.weight = spec.weight
         self.record_share = spec.record.share
+        self.due = counters.due(name)
         names = [name.encode("latin-1") for name in spec.record.headers]
         self.recorded = {name: b"%b: " % name for name in names}
         self.shadow_share = spec.shadow.share

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.model.measures import OUTCOMES
+from proxy.model.measures import OUTCOMES, OWED, PAIRS_DROPPED, RECORDS
 from proxy.model.snapshot import BUCKETS
 
 FORMAT: Final = 3
@@ -77,6 +77,15 @@ def from_wire(fields: list[Any]) -> Tick:
         counts[OUTCOMES.name] = {(*labels, ""): count for labels, count in counts[OUTCOMES.name].items()}
     seen = {tuple(row[:-1]): row[-1] for row in users}
     return Tick(source, seq, at, counts, _families(histograms), _families(gauges), records, seen)
+
+
+def settled(counters: Counts) -> dict[str, int]:
+    """Of how many records, by route, a tick with these counters says what became of them."""
+    records: dict[str, int] = {}
+    for family in (RECORDS, PAIRS_DROPPED, OWED):
+        for (route, *_), count in counters.get(family.name, {}).items():
+            records[route] = records.get(route, 0) + count
+    return records
 
 
 def pack_buckets(buckets: Iterable[int]) -> bytes:

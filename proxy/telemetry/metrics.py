@@ -22,6 +22,7 @@ from proxy.model.measures import (
     GAUGES,
     HISTOGRAMS,
     OUTCOMES,
+    OWED,
     PAIRS_DROPPED,
     REQUESTS,
     Family,
@@ -61,6 +62,8 @@ _FAMILIES: Final = {**_COUNTERS, **_HISTOGRAMS, **{family.name: family for famil
 _WORKER_COUNTERS: Final = frozenset(family.name for family in COUNTERS)
 _WORKER_GAUGES: Final = {family.name: family for family in GAUGES}
 _FROM_ZERO: Final = {**FROM_ZERO, **CONTROL_FROM_ZERO}
+_INTERNAL: Final = frozenset({OUTCOMES.name, OWED.name})
+"""Told by workers too, for others than us."""
 _CELLS: Final = len(BOUNDS) + 2
 _CODE: Final = re.compile(r"[1-5]\d\d")
 MAX_SOURCES: Final = 1024
@@ -100,7 +103,7 @@ class Metrics:
         for name, counts in tick.counters.items():
             if name in _WORKER_COUNTERS:
                 self._add_counts(_COUNTERS[name], counts)
-            elif name != OUTCOMES.name:  # evidence, for the controller alone
+            elif name not in _INTERNAL:
                 self._reject("unknown", "unknown_family", len(counts))
         for name, rows in tick.histograms.items():
             if name in _HISTOGRAMS:

@@ -6,7 +6,9 @@ from structlog.testing import capture_logs
 
 from proxy.control import leftovers
 from proxy.model.link import TICK, encode
+from proxy.model.measures import OWED
 from proxy.model.tick import Tick, to_wire
+from proxy.storage import owed
 from proxy.storage.spool import Spool
 
 
@@ -39,6 +41,23 @@ async def test_what_workers_beyond_the_present_number_left_is_taken_in_order_and
     assert taken.ticks == [(5, False), (6, False), (7, False)]
     assert not gone.exists()
     assert present.exists()
+
+
+async def test_what_a_killed_worker_owed_is_told_after_what_it_left_and_once(tmp_path: Path) -> None:
+    gone = leave(tmp_path, 2, tick(5))
+    counts, _ = owed.begin(gone, "gone")
+    counts.made[counts.place("refunds")] = 9
+    counts.secure(4, {"refunds": 2})
+    ticks: list[Tick] = []
+
+    async def take(tick: Tick, _live: bool) -> None:
+        ticks.append(tick)
+
+    for _ in range(2):
+        await leftovers.hand_over(tmp_path, 1, take)
+    assert [tick.counters for tick in ticks] == [{}, {OWED.name: {("refunds", "gone", "4"): 7}}]
+    assert ticks[0].seq < ticks[1].seq
+    assert {tick.source for tick in ticks} == {"gone"}
 
 
 async def test_a_spool_that_is_in_use_is_left_alone(tmp_path: Path) -> None:

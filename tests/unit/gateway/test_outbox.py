@@ -241,7 +241,17 @@ def test_a_parcel_alone_changes_nothing_of_what_gauges_were_told() -> None:
 @given(st.lists(st.sampled_from(["put", "step", "ack", "lose", "away", "full", "free"]), max_size=120))
 def test_whatever_happens_each_count_arrives_once_and_in_order(happenings: list[str]) -> None:
     """A control process that forgets nothing, a link that breaks at any time, a disk that is full at times."""
-    box, disk = make(max_memory=1_500), Disk()
+    secured: list[int] = []
+    records = 0
+
+    def secure(seq: int, settled: dict[str, int]) -> None:
+        """Killed at any moment, what is said to be secured is on disk or kept."""
+        nonlocal records
+        assert seq in {each.seq for each in (*kept, *map(tick_of, disk.frames))}
+        secured.append(seq)
+        records += settled.get("refunds", 0)
+
+    box, disk = Outbox("life", FakeClock(), max_memory=1_500, secured=secure), Disk()
     kept: list[Tick] = []
     on_the_way: list[Tick] = []
     put_in, acked, connected = 0, 0, True
@@ -279,13 +289,16 @@ def test_whatever_happens_each_count_arrives_once_and_in_order(happenings: list[
             case "free":
                 disk.limit = 1 << 30
     put(box, 0)
-    assert counted(kept) + counted(last_words(box, disk, acked)) == put_in
+    assert counted(kept) + counted(last_words(box, disk, acked, kept)) == put_in
+    assert records == put_in  # each has its one record, which was kept or counted as dropped
+    assert secured == list(range(1, len(secured) + 1))
 
 
-def last_words(box: Outbox, disk: Disk, acked: int) -> list[Tick]:
+def last_words(box: Outbox, disk: Disk, acked: int, kept: list[Tick]) -> list[Tick]:
     sent: list[Tick] = []
     while new := all_steps(box, disk, connected=True):
         sent += new
+        kept += [tick for tick in new if tick.seq not in {each.seq for each in kept}]
         box.acknowledge(acked + len(sent))
     return sent
 
