@@ -9,8 +9,8 @@ wrapped data key, so that any process that has the key can open it, also after a
 A nonce is a counter, and each data key is of one process's life: none is used twice (NIST SP 800-38D, 8.2.1). A data
 key seals at most MAX_SEALS times. `about` is bound to what is sealed: nothing opens under another name.
 
-The first byte tells what was sealed from what was not: nothing that we store in the clear begins with it (JSON,
-msgpack's arrays, frames of the link).
+The first byte tells what was sealed, what was only packed (`packing`: sealed data cannot be, so it is packed before),
+and what is as it was.
 """
 
 import base64
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.model.errors import SealError
 from proxy.model.snapshot import SealingKey
+from proxy.storage.packing import pack, unpack
 
 SEALED: Final = 0xF1
 MAX_SEALS: Final = 1 << 24
@@ -40,9 +41,11 @@ def _tell_nobody(_about: str) -> None:
 
 
 class Sealer:
-    """Without keys nothing is sealed, and what was sealed cannot be opened. One for a process: `use` is the loop's,
-    `seal` and `open` may be called in any thread, since each works with one keyring and draws nonces that nobody else
-    gets. `unreadable` is told `about` of each that does not open.
+    """Without keys nothing is sealed, only packed, and what was sealed cannot be opened. `unreadable` is told `about`
+    of each that does not open.
+
+    One for a process: `use` is the loop's, `seal` and `open` may be called in any thread, since each works with one
+    keyring and draws nonces that nobody else gets.
     """
 
     def __init__(self, keys: Iterable[SealingKey] = (), unreadable: Callable[[str], None] = _tell_nobody) -> None:
@@ -61,16 +64,15 @@ class Sealer:
         keys = self._ring.keys
         return keys[0].id if keys else ""
 
-    def seal(self, data: bytes, about: str) -> bytes:
-        ring = self._ring
+    def seal(self, data: bytes, about: str, *, packed: bool = False) -> bytes:
+        """`packed`: its parts are already, or it is not worth it."""
+        ring, data = self._ring, data if packed else pack(data)
         return ring.data_key().seal(data, about.encode()) if ring.keys else data
 
     def open(self, data: bytes, about: str) -> bytes:
-        """What was sealed, or what was never sealed as it is. Raises SealError where it does not open."""
-        if not data or data[0] != SEALED:
-            return data
+        """What was sealed, or what never was as it is. Raises SealError where it does not open."""
         try:
-            return self._ring.open(data, about.encode())
+            return unpack(self._ring.open(data, about.encode()) if data and data[0] == SEALED else data)
         except SealError:
             self._unreadable(about)
             raise

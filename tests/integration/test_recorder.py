@@ -20,6 +20,7 @@ from proxy.model.rollouts import ArmCount, Evidence, Users
 from proxy.model.tick import Labels, Tick, pack_buckets
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
+from proxy.storage.packing import unpack
 from proxy.storage.pairs import PairStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
@@ -46,7 +47,7 @@ class Desk:
     async def ids(self, route: str = "refunds") -> list[str]:
         """The request ids of all stored pairs, oldest first."""
         entries = await ask(self.redis, "XRANGE", keys.pairs(route), "-", "+")
-        return [orjson.loads(fields[b"pair"])["request_id"] for _, fields in entries]
+        return [orjson.loads(unpack(fields[b"pair"]))["request_id"] for _, fields in entries]
 
     async def evidence(self, route: str = "refunds") -> Evidence:
         return await self.states.evidence(route, *STAGE)

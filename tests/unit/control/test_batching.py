@@ -13,6 +13,7 @@ from proxy.model.measures import OUTCOMES, Result
 from proxy.model.records import Outcome, Record
 from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept
 from proxy.model.tick import Labels, Tick, pack_buckets
+from proxy.storage.packing import unpack
 from proxy.storage.sealing import Sealer
 from tests.packing import pack
 
@@ -51,7 +52,7 @@ async def made(tick: Tick, rules: dict[str, RouteRules] = RULES) -> tuple[dict[s
 
 
 def ids(pairs: Sequence[Kept]) -> list[tuple[str | None, str]]:
-    return [(pair.verdict, orjson.loads(pair.document)["request_id"]) for pair in pairs]
+    return [(pair.verdict, orjson.loads(unpack(pair.document))["request_id"]) for pair in pairs]
 
 
 async def test_a_tick_of_nothing_is_no_batch() -> None:
