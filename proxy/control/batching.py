@@ -222,7 +222,12 @@ def _kept(pair: Pair, document: bytes, record: Record) -> Kept:
 
 
 def book_pair(pair: Pair, tally: Tally) -> None:
-    """Count what was compared; an open pair is counted when it is closed."""
+    """Count what was compared; an open pair is counted when it is closed, what its agent said twice already now."""
+    if pair.repeat is Match.MATCHED or pair.repeat is Match.MISMATCHED:
+        tally.count("repeats")
+        tally.count("repeats_alike", int(pair.repeat is Match.MATCHED))
+    for field in pair.fields:
+        tally.field(*field)
     verdict = pair.verdict
     if verdict not in _COMPARED:
         return

@@ -16,6 +16,7 @@ from proxy.rollout.advance import Step, advance
 from proxy.rollout.gates import evaluate
 from proxy.rollout.plan import Plan
 from proxy.rollout.shares import ALPHA
+from proxy.telemetry.families import CONSISTENCY
 from proxy.telemetry.metrics import Metrics
 
 
@@ -69,6 +70,8 @@ def _show(metrics: Metrics, state: RolloutState, evidence: Evidence, users: User
         evidence.matched / compared if compared else None,
         lower_bound(evidence.matched, evidence.mismatched, ALPHA) if compared else None,
     )
+    repeats = evidence.repeats
+    metrics.set(CONSISTENCY, state.route, value=evidence.repeats_alike / repeats if repeats else None)
     split = 0 < state.weight < BUCKETS and seen > 0
     metrics.set_split(
         state.route,

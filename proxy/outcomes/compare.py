@@ -5,7 +5,8 @@ is not in the body (a header, the status) needs no body: bodies are then compare
 named (`labels`) before they are compared, here and at their place in the body.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from proxy.config.compare_schema import Compare, HeaderDecision, StatusDecision
@@ -54,7 +55,7 @@ class Comparison(NamedTuple):
 class Comparer:
     """The rules of one rollout, compiled. Raises ValueError, with the setting's name, where they cannot be used."""
 
-    __slots__ = ("_decide", "_decision_nodes", "_nothing", "_tree", "in_body", "name")
+    __slots__ = ("_decide", "_decision_nodes", "_names", "_nothing", "_tree", "in_body", "name")
 
     def __init__(self, compare: Compare) -> None:
         self._tree = Tree(compare.fields)
@@ -64,6 +65,7 @@ class Comparer:
         self._decision_nodes = self._tree.at_decision(path, named=bool(compare.labels)) if path is not None else ()
         self.name = Naming(compare.labels, lambda text: cleaned(text, self._decision_nodes))
         """What a decision is called."""
+        self._names = bool(compare.labels) or any(node.clean for node in self._decision_nodes)
         if compare.labels and path is not None:
             self._tree.name_at(path, self.name)
             for node in self._decision_nodes:
@@ -72,7 +74,10 @@ class Comparer:
 
     def decide(self, answer: Answer) -> Any:
         """The decision in one arm's answer, by its label where it has one; MISSING without one."""
-        return self.name(self._decide(answer)) if self._decide is not None else MISSING
+        if self._decide is None:
+            return MISSING
+        found = self._decide(answer)
+        return self.name(found) if self._names else found
 
     def judge(self, legacy: Any, agent: Any) -> Match:
         """Two decisions by themselves, as `decide` gives them or as a human made one later. Incomparable where one is
@@ -97,6 +102,8 @@ class Comparer:
         return Comparison(verdict, ours, theirs, tuple(found.listed), found.more)
 
     def _agree(self, ours: Any, theirs: Any) -> bool:
+        if type(ours) is type(theirs) and type(ours) not in _CONTAINERS and ours == theirs:
+            return True
         decisive = _Found()
         _walk(ours, theirs, self._decision_nodes, (), decisive)
         return not decisive.listed
@@ -120,12 +127,8 @@ def _reader(decision: Any) -> tuple[Callable[[Answer], Any] | None, str]:
             meaning = {code: name for name, codes in statuses.items() for code in codes}
             return lambda answer: meaning.get(answer.status, MISSING), "a status that decides nothing"
         case _:
-            read = _in_body(compile_path(decision))
-            return read, f"nothing at {decision}"
-
-
-def _in_body(find: Callable[[Any], Any]) -> Callable[[Answer], Any]:
-    return lambda answer: MISSING if answer.document is MISSING else find(answer.document)
+            find = compile_path(decision)
+            return lambda answer: find(answer.document), f"nothing at {decision}"
 
 
 def _header(name: str) -> Callable[[Answer], Any]:
@@ -160,18 +163,35 @@ def _walk(legacy: Any, agent: Any, nodes: Nodes, place: Place, found: _Found) ->
         if node.ignored:
             return
     if type(legacy) is type(agent) and type(legacy) in _CONTAINERS:
-        if type(legacy) is list and any(node.unordered for node in nodes):
+        if type(legacy) is dict:
+            _walk_object(legacy, agent, nodes, place, found)
+        elif any(node.unordered for node in nodes):
             _walk_set(legacy, agent, nodes, place, found)
-            return
-        for key, ours, theirs in _members(legacy, agent) if type(legacy) is dict else _items(legacy, agent):
-            if type(ours) is type(theirs) and type(ours) not in _CONTAINERS and ours == theirs:
-                continue  # by far the most, and worth no call
-            _walk(ours, theirs, below(nodes, key) if nodes else nodes, (*place, key), found)
+        else:
+            _walk_list(legacy, agent, nodes, place, found)
     elif not values_alike(legacy, agent, nodes):
         found.add(Difference(place, legacy, agent))
 
 
 _CONTAINERS: Final = frozenset({dict, list})
+
+
+def _walk_object(legacy: dict[str, Any], agent: dict[str, Any], nodes: Nodes, place: Place, found: _Found) -> None:
+    """Equal single values are by far the most, here and in lists, and worth no call."""
+    for key, ours in legacy.items():
+        theirs = agent.get(key, MISSING)
+        if type(ours) is not type(theirs) or type(ours) in _CONTAINERS or ours != theirs:
+            _walk(ours, theirs, below(nodes, key) if nodes else nodes, (*place, key), found)
+    if not agent.keys() <= legacy.keys():
+        for key, theirs in agent.items():
+            if key not in legacy:
+                _walk(MISSING, theirs, below(nodes, key), (*place, key), found)
+
+
+def _walk_list(legacy: list[Any], agent: list[Any], nodes: Nodes, place: Place, found: _Found) -> None:
+    for index, (ours, theirs) in enumerate(zip_longest(legacy, agent, fillvalue=MISSING)):
+        if type(ours) is not type(theirs) or type(ours) in _CONTAINERS or ours != theirs:
+            _walk(ours, theirs, below(nodes, index) if nodes else nodes, (*place, index), found)
 
 
 def _walk_set(legacy: list[Any], agent: list[Any], nodes: Nodes, place: Place, found: _Found) -> None:
@@ -191,20 +211,3 @@ def _walk_set(legacy: list[Any], agent: list[Any], nodes: Nodes, place: Place, f
         found.add(Difference((*place, index), legacy[index], MISSING, loose=True))
     for index in right:
         found.add(Difference((*place, index), MISSING, agent[index], loose=True))
-
-
-def _members(legacy: dict[str, Any], agent: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for key, value in legacy.items():
-        yield key, value, agent.get(key, MISSING)
-    for key, value in agent.items():
-        if key not in legacy:
-            yield key, MISSING, value
-
-
-def _items(legacy: list[Any], agent: list[Any]) -> Iterator[tuple[int, Any, Any]]:
-    for index in range(max(len(legacy), len(agent))):
-        yield (
-            index,
-            legacy[index] if index < len(legacy) else MISSING,
-            agent[index] if index < len(agent) else MISSING,
-        )

@@ -7,6 +7,7 @@ filters, descendants) are python-jsonpath's, which is some fifty times slower.
 import re
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 import jsonpath
@@ -42,7 +43,7 @@ def check_path(text: str) -> None:
 
 
 def compile_path(text: str) -> Callable[[Any], Any]:
-    """A function from a decoded JSON document to the value at the path, or MISSING.
+    """A function from a decoded JSON document (or MISSING) to the value at the path, or MISSING.
 
     A path that finds several values gives the list of them. Raises ValueError where `text` is no JSONPath.
     """
@@ -52,7 +53,7 @@ def compile_path(text: str) -> Callable[[Any], Any]:
     query = _parse(text)
 
     def search(document: Any) -> Any:
-        if isinstance(document, str):
+        if document is MISSING or isinstance(document, str):
             return MISSING  # python-jsonpath would read the text as JSON
         try:
             found = query.findall(document)
@@ -96,6 +97,7 @@ def locations(text: str) -> Callable[[Any], list[Place]]:
     return find
 
 
+@lru_cache(maxsize=4096)
 def path_text(place: Place) -> str:
     """The place as an operator writes it: `$.items[0].id`, `$['not a name']`."""
     return "$" + "".join(_step_text(part) for part in place)

@@ -6,7 +6,7 @@ like a value (an id, a mail address, a name of someone) is any member: `[*]`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -43,8 +43,10 @@ class Noise:
         return any(place[:length] in self._places for length in range(len(place) + 1))
 
 
-def fields(pair: Iterable[Difference], repeat: Iterable[Difference]) -> tuple[Field, ...]:
+def fields(pair: Sequence[Difference], repeat: Sequence[Difference]) -> tuple[Field, ...]:
     """Each path once."""
+    if not repeat:
+        return tuple(Field(path, 1, 0) for path in dict.fromkeys(general(found.place) for found in pair))
     ours, theirs = ({general(found.place): None for found in differences} for differences in (pair, repeat))
     return tuple(Field(path, int(path in ours), int(path in theirs)) for path in ours | theirs)
 
