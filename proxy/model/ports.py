@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from proxy.model.errors import StoreError
+from proxy.model.records import Decided
 from proxy.model.rollouts import Batch, Event, Evidence, Report, RolloutState, Users
 from proxy.model.words import Verb
 
@@ -34,6 +35,32 @@ class PairReader(Protocol):
         ...
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None: ...
+
+
+class EscalationReader(Protocol):
+    """What the admin API needs of what was handed over to the human."""
+
+    async def escalations(
+        self, route: str, *, reason: str | None = None, before: str | None = None, limit: int = 50
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """At most `limit` of them in short (`proxy.outcomes.escalation.summary`), newest first, and the next cursor or
+        None at the end. A page may end early, with a cursor. ValueError on a cursor or reason that is none."""
+        ...
+
+    async def escalation(self, route: str, escalation_id: str) -> dict[str, Any] | None:
+        """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what
+        the agent told of its work. None where its record
+        is not there: it has not come yet, or is not kept any more."""
+        ...
+
+
+class DecisionTaker(Protocol):
+    """What the admin API needs to take late decisions."""
+
+    async def take(self, decisions: Sequence[Decided]) -> list[str]:
+        """Keep them, to be joined to their pairs. Of each why it was not kept, empty where it is durable now. Raises
+        StoreUnavailableError where none is known to be."""
+        ...
 
 
 class RolloutStore(Protocol):
