@@ -121,6 +121,11 @@ class Attempts(Accounts):
         if not self._can_fall_back(Failure.ESCALATION):
             return False
         self._reply.forget()
+        if self._notes is None:
+            self._begin_notes(rollout)
+            assert self._notes is not None
+            self._notes.answer([])  # its headers are gone by now
+            self._notes.body(body)
         self._fall_back(Failure.ESCALATION, reason)
         return True
 

@@ -18,12 +18,14 @@ from proxy.gateway.outbox import DiskResult, DiskWork, Outbox, merged
 from proxy.model import link
 from proxy.model.clock import Clock
 from proxy.model.link import Decoder, FrameError, Hello, Trip, encode
+from proxy.model.measures import PAIRS_DROPPED
 from proxy.model.records import Parcel
 from proxy.model.snapshot import Snapshot, decode
 from proxy.model.tick import Counts, Gauges, Histograms, Labels
 from proxy.model.words import Phase
 from proxy.storage import owed
 from proxy.storage.owed import Left, Owed
+from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
 from proxy.telemetry.tasks import spawn, stop
 
@@ -35,12 +37,15 @@ GREETING_TIMEOUT: Final = 5.0
 """Seconds for connecting and the first snapshot."""
 ACK_TIMEOUT: Final = 10.0
 """Seconds without an acknowledgement after which a control process that still holds the connection counts as gone."""
+UNREADABLE: Final = "unreadable"
+"""Why what a frame held is dropped: it was sealed, and does not open."""
 _READ: Final = 256 << 10
 _LOST: Final = (OSError, EOFError, FrameError, TimeoutError, ValueError, TypeError)
 
 
 class Link:
-    """`on_snapshot` is called in the loop, for each snapshot in its order. `source` is this worker's life."""
+    """`on_snapshot` is called in the loop, for each snapshot in its order. `source` is this worker's life. `sealer` must
+    have the keys of the snapshot that the worker goes by before the first report; those that come here bring them."""
 
     def __init__(
         self, path: Path, number: int, spool_directory: Path, on_snapshot: Callable[[Snapshot], None], clock: Clock
@@ -48,9 +53,11 @@ class Link:
         self.source = uuid.uuid4().hex
         self._path, self._number, self._on_snapshot, self._clock = path, number, on_snapshot, clock
         self._spool_directory = spool_directory
+        self.sealer = Sealer()
         self._disk: Spool | None = None
         self.owed = Owed()
         self._left: Counts = {}
+        self._unreadable = 0  # frames of the spool that were counted so
         self._outbox = Outbox(self.source, clock, secured=self._secured)
         self._trips: dict[str, Trip] = {}
         self._writer: asyncio.StreamWriter | None = None  # set exactly while a snapshot has come over it
@@ -77,7 +84,7 @@ class Link:
 
         StoreError where another process uses the spool directory.
         """
-        self._disk = await asyncio.to_thread(Spool, self._spool_directory)
+        self._disk = await asyncio.to_thread(Spool, self._spool_directory, sealer=self.sealer)
         self.owed, left = await asyncio.to_thread(owed.begin, self._spool_directory, self.source)
         self._left = _counts(left)
         self._tasks = [spawn(self._keep_connected(), "link"), spawn(self._pump(), "link pump")]
@@ -199,6 +206,7 @@ class Link:
 
     def _take_snapshot(self, payload: Any) -> None:
         snapshot = decode(payload)
+        self.sealer.use(snapshot.sealing)
         try:
             self._on_snapshot(snapshot)
         except Exception as error:  # whatever it is, the worker goes on with the snapshot it has
@@ -238,6 +246,7 @@ class Link:
         if work is not None:
             result = await asyncio.to_thread(self._on_disk, work)
             self._outbox.done(work, result)
+            self._count_unreadable()
             read = result.frames
             if result.appended or not result.holds:
                 self._wake.set()  # there may be more to move, or it is memory's turn
@@ -260,6 +269,13 @@ class Link:
             appended += 1
         found = self._disk.head(work.skip + work.read) if work.read else []
         return DiskResult(appended, found[work.skip :], bool(found) if work.read else not self._disk.empty)
+
+    def _count_unreadable(self) -> None:
+        """A frame that does not open says neither its route nor how many records it held."""
+        assert self._disk is not None  # for mypy; `start` opened it
+        if lost := self._disk.unreadable - self._unreadable:
+            self._unreadable += lost
+            self._left = merged(self._left, {PAIRS_DROPPED.name: {("", UNREADABLE): lost}})
 
     def _secured(self, seq: int, records: dict[str, int]) -> None:
         self.owed.secure(seq, records)

@@ -232,6 +232,7 @@ async def serve(options: argparse.Namespace) -> None:
         raise CrossfadeError("the control process does not answer, and there is no last good configuration")
     if arrivals.first is None:
         _log.warning("control_away", using="the last good configuration")
+        link.sealer.use(snapshot.sealing)
     worker = Worker(clock, snapshot, descriptors, link.owed)
     worker.link = link
     arrivals.pass_on(worker.use)

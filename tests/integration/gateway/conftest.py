@@ -15,7 +15,7 @@ from proxy.gateway.link import Link
 from proxy.gateway.service import Worker
 from proxy.model.link import Trip
 from proxy.model.measures import OUTCOMES, Result
-from proxy.model.records import Parcel, Record, split, unpack
+from proxy.model.records import Callback, Parcel, Record, is_callback, split, unpack, unpack_callback
 from proxy.model.snapshot import (
     BUCKETS,
     KeySource,
@@ -43,6 +43,7 @@ class Told(Link):
     def __init__(self) -> None:
         self.counts: dict[str, Counter[tuple[str, ...]]] = {}
         self.records: list[Record] = []
+        self.callbacks: list[Callback] = []
         self.gauges: Gauges = {}
         self.histograms: Histograms = {}
         self.trips: list[Trip] = []
@@ -71,7 +72,11 @@ class Told(Link):
         self.gauges = gauges or self.gauges
         for name, cells in histograms.items():
             self.histograms[name] = {**self.histograms.get(name, {}), **cells}
-        self.records += [unpack(fields) for parcel in parcels for fields in split(b"".join(parcel.records))]
+        for fields in split(b"".join([record for parcel in parcels for record in parcel.records])):
+            if is_callback(fields):
+                self.callbacks.append(unpack_callback(fields))
+            else:
+                self.records.append(unpack(fields))
 
     def trip(self, trip: Trip) -> None:
         self.trips.append(trip)
@@ -110,6 +115,8 @@ class World:
     """Of the agent's upstream."""
     human_extra: dict[str, Any] = field(default_factory=dict)
     listen: ListenSpec = LISTEN
+    beside: dict[str, Any] = field(default_factory=dict)
+    """Of the snapshot."""
     number: int = 0
     worker: Worker = field(init=False)
 
@@ -132,6 +139,7 @@ class World:
             ),
             limits=self.limits,
             listen=self.listen,
+            **self.beside,
         )
 
     @asynccontextmanager

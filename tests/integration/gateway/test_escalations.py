@@ -1,0 +1,69 @@
+"""What the agent hands over is recorded, whatever the sample, and legacy gets a link to it."""
+
+from urllib.parse import parse_qs, urlsplit
+
+from proxy.model.snapshot import BUCKETS, EscalateSpec, LinkSpec, RecordSpec
+from proxy.routing.link import verify
+from tests.integration.gateway.conftest import World
+from tests.integration.gateway.peers import answer
+
+SECRET = "sixteen-characters"
+UNRECORDED = RecordSpec(share=0)
+
+
+async def test_an_escalation_is_recorded_although_the_sample_leaves_it_out(world: World) -> None:
+    world.use(weight=BUCKETS, record=UNRECORDED)
+    world.agent.answers = lambda _: answer(b'{"so far": 1}', 200, "X-Crossfade-Escalate: unclear")
+    await world.ask("POST", "/refunds", b'{"id": 1}', X_User_Id="u")
+    [record] = await world.records(1)
+    assert record.escalation == (world.human.seen[0]["x-crossfade-escalation"], "unclear")
+    assert (record.body, record.fate) == (b'{"id": 1}', "sampled_out")
+    assert record.agent is not None
+    assert (record.agent.status, record.agent.body, record.agent.error) == (200, b'{"so far": 1}', "escalation")
+    assert record.legacy is not None
+    assert record.legacy.status == 200
+
+
+async def test_so_is_one_for_lack_of_confidence(world: World) -> None:
+    world.use(
+        weight=BUCKETS, record=UNRECORDED, escalate=EscalateSpec(confidence_path="$.confidence", confidence_below=0.6)
+    )
+    world.agent.answers = lambda _: answer(b'{"confidence": 0.5}')
+    await world.ask(X_User_Id="u")
+    [record] = await world.records(1)
+    assert record.escalation is not None
+    assert record.escalation[1] == "confidence 0.5"
+    assert record.agent is not None
+    assert record.agent.body == b'{"confidence": 0.5}'
+
+
+async def test_so_is_an_agent_that_is_gone(world: World) -> None:
+    world.use(weight=BUCKETS, record=UNRECORDED)
+    await world.agent.stop()
+    await world.ask(X_User_Id="u")
+    [record] = await world.records(1)
+    assert record.escalation is not None
+    assert record.escalation[1] == "connect_failure"
+
+
+async def test_legacy_gets_a_signed_link(world: World) -> None:
+    world.beside = {"link": LinkSpec("https://crossfade.example.com", SECRET, 3600.0)}
+    world.use(weight=BUCKETS)
+    world.agent.answers = lambda _: answer(b"", 500)
+    said = await world.ask(X_User_Id="u")
+    [served] = world.human.seen
+    parts = urlsplit(served["x-crossfade-escalation-link"] or "")
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    escalation = served["x-crossfade-escalation"] or ""
+    assert parts.path == f"/escalations/refunds/{escalation}"
+    expires = int(query["expires"])
+    assert verify(SECRET, "refunds", escalation, expires, query["signature"], expires - 1) == ""
+    assert said["x-crossfade-escalation-link"] is None, "it is for the human alone"
+
+
+async def test_without_a_url_there_is_none(world: World) -> None:
+    world.use(weight=BUCKETS)
+    world.agent.answers = lambda _: answer(b"", 500)
+    await world.ask(X_User_Id="u")
+    assert world.human.seen[0]["x-crossfade-escalation-link"] is None
+    assert world.human.seen[0]["x-crossfade-escalation"]
