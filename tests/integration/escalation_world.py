@@ -13,7 +13,7 @@ from proxy.storage.pairs import PairStore
 
 PATIENCE = 15.0
 STEPS: list[dict[str, Any]] = [
-    {"kind": "tool", "name": "look_up", "at": "2026-11-22T08:00:01.000Z", "duration": 0.2, "input": {"id": "o1"}},
+    {"kind": "tool", "name": "look_up", "at": "2026-11-22T08:00:01.000Z", "duration": 0.2, "arguments": {"id": "o1"}},
 ]
 
 

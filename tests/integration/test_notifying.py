@@ -17,6 +17,7 @@ from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
 from proxy.storage.escalations import EscalationStore
 from proxy.storage.pairs import PairStore
+from proxy.storage.reading import PairArchive
 from proxy.storage.untold import UntoldStore
 from proxy.telemetry.clock import SystemClock
 from proxy.telemetry.families import WEBHOOKS, WEBHOOKS_WAITING
@@ -62,7 +63,7 @@ class Desk:
         self.config, self.leads = config(queue.url), True
         self.notifier = Notifier(
             UntoldStore(redis),
-            EscalationStore(redis, self.pairs),
+            EscalationStore(redis, PairArchive(redis)),
             lambda: self.config,
             lambda: self.leads,
             self.metrics,
