@@ -99,19 +99,20 @@ class Attempts(Accounts):
         self._connection = None
         if not self.request.complete:
             connection.spoil()
-        if self._notes is None:
-            self._begin_notes(rollout)
-            assert self._notes is not None
-            self._notes.answer(connection.noted)
-        self._notes.parts += 1
+        notes = self._notes
+        if notes is None:
+            notes = self._begin_notes(rollout)
+            notes.answer(connection.noted)
+        notes.parts += 1
         connection.taker = PartialAnswer(rollout, connection, self._attempted, failure.value, self._sent_at)
         self._fall_back(failure, reason)
         return True
 
-    def _begin_notes(self, rollout: RolloutEntry) -> None:
+    def _begin_notes(self, rollout: RolloutEntry) -> Notes:
         """What is handed over to the human is always recorded, with what the agent tried."""
-        self._notes = Notes(rollout, time())
-        self._notes.fate = Fate.SAMPLED_OUT.value  # no copy was made where the agent served
+        self._notes = notes = Notes(rollout, time())
+        notes.fate = Fate.SAMPLED_OUT.value  # no copy was made where the agent served
+        return notes
 
     def _too_unsure(self, body: bytes) -> bool:
         """Whether the agent's whole answer tells too little confidence, and legacy has taken over."""
@@ -122,10 +123,9 @@ class Attempts(Accounts):
             return False
         self._reply.forget()
         if self._notes is None:
-            self._begin_notes(rollout)
-            assert self._notes is not None
-            self._notes.answer([])  # its headers are gone by now
-            self._notes.body(body)
+            notes = self._begin_notes(rollout)
+            notes.answer([])  # its headers are gone by now
+            notes.body(body)
         self._fall_back(Failure.ESCALATION, reason)
         return True
 
@@ -155,12 +155,12 @@ class Attempts(Accounts):
             expires = int(time() + told.valid)
             where = link(told.url, told.secret, self._route.name, escalation.decode("latin-1"), expires)
             self._escalation += b"x-crossfade-escalation-link: %b\r\n" % where.encode("latin-1")
-        if self._notes is None:
-            self._begin_notes(rollout)
-            assert self._notes is not None
-        self._notes.agent = self._notes.outcome(self._status, duration, failure.value, self._first_byte)
-        self._notes.forget()
-        self._notes.escalation, self._notes.why = escalation, reason
+        notes = self._notes
+        if notes is None:
+            notes = self._begin_notes(rollout)
+        notes.agent = notes.outcome(self._status, duration, failure.value, self._first_byte)
+        notes.forget()
+        notes.escalation, notes.why = escalation, reason
         self._tries = 0
         self._stale = False
         self._sent_at = monotonic()
