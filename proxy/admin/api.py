@@ -11,10 +11,11 @@ Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. Wh
     GET  routes/{route}/pairs    {pairs: [pair], next: cursor}; query: verdict, before (a cursor), limit
     GET  routes/{route}/history  {events: [event]}, newest first; query: limit
     GET  routes/{route}/evidence {evidence: [stage]}: what was seen at each stage, of earlier versions and epochs too,
-                                 newest first; query: limit
+                                 newest first, misses at their present cost; query: limit
     GET  pairs/{id}              a pair: {id, request_id, route, version, stage, at, arm, mode, verdict, differences,
                                  legacy, agent, ...}
     GET  config                  the configuration that runs, secrets masked
+    POST outcomes                {accepted, rejected}: humans' late decisions, see `proxy.admin.outcomes`
     POST config/reload           {result: applied | unchanged, snapshot}; the body is {actor}
 
 An error is {error, detail, request_id}: 401 no token, 403 not allowed to, 404 unknown, 409 the phase does not allow the
@@ -109,7 +110,8 @@ class Api:
     async def evidence(self, request: web.Request) -> web.Response:
         route = self._known(request)["name"]
         places = await self._history.stages(route, limit=read_query(request.query, EvidenceQuery).limit)
-        documents = [stage_document(*place, await self._history.evidence(route, *place)) for place in places]
+        costs = self._operations.costs(route)
+        documents = [stage_document(*place, await self._history.evidence(route, *place), costs) for place in places]
         return answer({"evidence": documents})
 
     async def config(self, _request: web.Request) -> web.Response:

@@ -1,10 +1,12 @@
 """Moves, gates, evidence and explanations as documents: times in RFC 3339, weights in percent, shares 0 to 1."""
 
-from typing import Any
+from typing import Any, Final
 
 from proxy.analysis.agreement import lower_bound
+from proxy.analysis.confusion import UNNAMED, Cell, Class, Costs, cells, classes
 from proxy.analysis.kappa import kappa
 from proxy.analysis.segments import judge
+from proxy.analysis.selfnoise import fields
 from proxy.config.gates_schema import Segments
 from proxy.model.rollouts import ArmCount, Event, Evidence, GateResult
 from proxy.model.snapshot import RolloutSpec
@@ -12,6 +14,8 @@ from proxy.rollout import pairs
 from proxy.rollout.shares import ALPHA, FALSE_FAILURE
 from proxy.routing.explain import Explanation, Standing
 from proxy.telemetry.clock import rfc3339
+
+_NO_COSTS: Final[Costs] = {}
 
 
 def event_document(event: Event) -> dict[str, Any]:
@@ -41,10 +45,11 @@ def gate_document(gate: GateResult) -> dict[str, Any]:
     }
 
 
-def evidence_document(seen: Evidence, rule: Segments | None = None) -> dict[str, Any]:
+def evidence_document(seen: Evidence, rule: Segments | None = None, costs: Costs = _NO_COSTS) -> dict[str, Any]:
     """What was seen at one stage. A share of nothing is null. `rule` is the gate that judges segments; without one they
-    have no verdict."""
+    have no verdict. `costs` are of misses, where they are not 1."""
     compared = seen.matched + seen.mismatched
+    found = cells(seen.decisions, costs)
     return {
         "totals": {"legacy": _count(seen.legacy), "agent": _count(seen.agent)},
         "agreement": {
@@ -55,6 +60,18 @@ def evidence_document(seen: Evidence, rule: Segments | None = None) -> dict[str,
             "lower_bound": lower_bound(seen.matched, seen.mismatched, ALPHA) if compared else None,
         },
         "kappa": _kappa(seen),
+        "confusion": [cell._asdict() for cell in found],
+        "classes": [_class(each) for each in classes(found, ALPHA)],
+        "misses": _misses(seen, found),
+        "consistency": {
+            "repeats": seen.repeats,
+            "alike": seen.repeats_alike,
+            "ratio": _share(seen.repeats_alike, seen.repeats),
+            "lower_bound": lower_bound(seen.repeats_alike, seen.repeats - seen.repeats_alike, ALPHA)
+            if seen.repeats
+            else None,
+        },
+        "fields": [each._asdict() for each in fields(seen.fields, compared, seen.repeats)],
         "segments": _segments(seen, rule),
         "direction": {"agent_yes": seen.agent_yes, "agent_no": seen.agent_no},
         "fallback_rate": _share(seen.fallbacks, seen.served),
@@ -67,9 +84,9 @@ def evidence_document(seen: Evidence, rule: Segments | None = None) -> dict[str,
     }
 
 
-def stage_document(version: str, epoch: int, stage: str, seen: Evidence) -> dict[str, Any]:
+def stage_document(version: str, epoch: int, stage: str, seen: Evidence, costs: Costs = _NO_COSTS) -> dict[str, Any]:
     """The evidence of one stage of one epoch of one version, which may be long gone."""
-    return {"version": version, "epoch": epoch, "stage": stage, **evidence_document(seen)}
+    return {"version": version, "epoch": epoch, "stage": stage, **evidence_document(seen, costs=costs)}
 
 
 def explanation_document(route: str, spec: RolloutSpec, told: Explanation, **more: Any) -> dict[str, Any]:
@@ -127,6 +144,25 @@ def _segments(seen: Evidence, rule: Segments | None) -> list[dict[str, Any]]:
         }
         for segment in judged
     ]
+
+
+def _class(each: Class) -> dict[str, Any]:
+    return {
+        "decision": each.decision,
+        "agreed": each.agreed,
+        "missed": each.missed,
+        "ratio": _share(each.agreed, each.agreed + each.missed),
+        "lower_bound": each.lower_bound,
+        "cost": each.cost,
+    }
+
+
+def _misses(seen: Evidence, found: tuple[Cell, ...]) -> dict[str, float | None]:
+    """A miss whose decisions are not known, hidden ones among them, costs what one does that is not named."""
+    known = sum(cell.pairs for cell in found if cell.legacy != cell.agent)
+    cost = sum(cell.cost for cell in found) + UNNAMED * max(0, seen.mismatched - known)
+    compared = seen.matched + seen.mismatched
+    return {"pairs": seen.mismatched, "cost": cost, "cost_per_pair": cost / compared if compared else None}
 
 
 def _kappa(seen: Evidence) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from proxy.cli.client import AdminClient
+from proxy.cli.confusion import confusion_view, consistency, misses
 from proxy.cli.options import with_admin
 from proxy.cli.output import print_json_line, show
 from proxy.cli.tables import PHASES, grid, share, verdict
@@ -72,7 +73,8 @@ def _place(place: dict[str, Any]) -> Text:
 
 
 def evidence_view(stages: Iterable[dict[str, Any]]) -> RenderableType:
-    """A table for each fresh start of each version; below a stage, its segments. Requests of a version that had not
+    """A table for each fresh start of each version; below a stage, its segments, and below the table what the agent
+    made of each decision. Requests of a version that had not
     begun, as a replica counts them whose configuration is another one, are at no stage."""
     starts: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for stage in stages:
@@ -95,8 +97,23 @@ def evidence_view(stages: Iterable[dict[str, Any]]) -> RenderableType:
         parts += [
             Text.assemble("version ", (version, "bold"), f", start {epoch}"),
             Padding(table, (0, 0, 1, 2), expand=False),
+            *(part for stage in group for part in _decisions(stage)),
         ]
     return Group(*parts)
+
+
+def _decisions(stage: dict[str, Any]) -> Iterator[RenderableType]:
+    matrix = confusion_view(stage)
+    if matrix:
+        yield Padding(Text.assemble("decisions at ", (stage["stage"] or "no stage", "bold")), (0, 0, 0, 2))
+        said = (("kappa", _kappa(stage["kappa"])), ("misses", misses(stage)), ("itself", consistency(stage)))
+        lines = [Text(f"{name} {text}") for name, text in said if text]
+        yield Padding(Group(*matrix, *lines), (0, 0, 1, 4), expand=False)
+
+
+def _kappa(kappa: dict[str, float | None]) -> str:
+    value = kappa["value"]
+    return "" if value is None else f"{value:.2f}, surely {kappa['lower_bound']:.2f} to {kappa['upper_bound']:.2f}"
 
 
 def _agreement(counts: dict[str, Any]) -> tuple[str, str, str]:

@@ -60,9 +60,14 @@ def pairs_table(pairs: Iterable[dict[str, Any]]) -> RenderableType:
             Text(pair["mode"]),
             Text(_outcome(pair["legacy"])),
             Text(_outcome(pair["agent"])),
-            Text(", ".join(difference["path"] for difference in pair["differences"])),
+            Text(", ".join(_place(difference) for difference in pair["differences"])),
         )
     return table
+
+
+def _place(difference: dict[str, Any]) -> str:
+    """Where the agent differs from itself too, `~` says so."""
+    return f"{'~' if difference.get('noise') else ''}{difference['path']}"
 
 
 def _outcome(outcome: dict[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from proxy.cli.checks import gates_view, guard_view, segments_view
+from proxy.cli.confusion import confusion_view, consistency, fields_view, misses
 from proxy.cli.tables import NONE, PHASES, age, card, compact, grid, phase, share, span
 
 
@@ -52,8 +53,16 @@ def route_view(route: dict[str, Any], now: datetime, *, brief: bool = False) -> 
         lines,
         *gates_view(route["gates"], brief=brief),
         *segments_view(route["segments"]),
+        *(() if brief else _spaced(confusion_view(route), fields_view(route["fields"]))),
         *guard_view(route["guard"], brief=brief),
     )
+
+
+def _spaced(*views: list[RenderableType]) -> Iterator[RenderableType]:
+    for view in views:
+        if view:
+            yield Text("")
+            yield from view
 
 
 def _course(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -90,6 +99,8 @@ def _traffic(route: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "agreement", f"{share(agreement['ratio'])}, surely {share(agreement['lower_bound'])}; {counts}"
     if (kappa := route["kappa"])["value"] is not None:
         yield "kappa", f"{kappa['value']:.2f}, surely {kappa['lower_bound']:.2f} to {kappa['upper_bound']:.2f}"
+    yield "misses", misses(route)
+    yield "itself", consistency(route)
 
 
 def _keys(coverage: dict[str, Any]) -> str:

@@ -14,6 +14,13 @@ The document of a route; without a rollout it has the same members, and nothing 
     totals                         {legacy, agent}: each {requests, failed, slow}, at this stage
     agreement                      {matched, mismatched, incomparable, ratio, lower_bound}
     kappa                          {value, lower_bound, upper_bound}
+    confusion                      [{legacy, agent, pairs, cost}]: pairs by the two decisions; the cost of all
+    classes                        [{decision, agreed, missed, ratio, lower_bound, cost}], by legacy's decision; the
+                                   bounds of all of them hold at once
+    misses                         {pairs, cost, cost_per_pair}: the last of all that could be compared
+    consistency                    {repeats, alike, ratio, lower_bound}: the agent's answers to what it was asked twice
+    fields                         [{path, pairs, repeats, raw_rate, noise_rate, noisy}]: where the arms differ, and the
+                                   agent from itself; noisy is null on too few repeats to tell
     segments                       [{name, matched, mismatched, ratio, lower_bound, verdict}]
     direction                      {agent_yes, agent_no}: mistakes, by who alone said yes
     fallback_rate, escalation_rate
@@ -23,7 +30,7 @@ The document of a route; without a rollout it has the same members, and nothing 
                                    the store is away), and how many live
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from proxy.admin.documents import evidence_document, explanation_document, gate_document
@@ -78,6 +85,10 @@ class ControlOperations:
             override=bool(snapshot.override_secret),
         )
 
+    def costs(self, route: str) -> Mapping[tuple[str, str], float]:
+        known = self._controller.loaded.rules.get(route)
+        return known.rules.costs if known is not None else {}
+
     async def reload(self, *, actor: str) -> dict[str, Any]:
         applied = await self._reloader.reload(actor)
         return {"result": "applied" if applied else "unchanged", "snapshot": self._controller.number}
@@ -96,13 +107,18 @@ class ControlOperations:
         course = self._controller.courses.get(route.name)
         if course is None:
             return {"name": route.name, "legacy": route.legacy, **_NO_ROLLOUT}
-        return {"name": route.name, "legacy": route.legacy, **_rollout(course), "replica": self._replica()}
+        return {
+            "name": route.name,
+            "legacy": route.legacy,
+            **_rollout(course, self.costs(route.name)),
+            "replica": self._replica(),
+        }
 
     def _replica(self) -> dict[str, Any]:
         return {"leads": self._controller.leads, "alive": self._controller.replicas}
 
 
-def _rollout(course: Course) -> dict[str, Any]:
+def _rollout(course: Course, costs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     placement, state, users = course.placement, course.state, course.users
     return {
         "agent": course.rollout.agent,
@@ -120,7 +136,7 @@ def _rollout(course: Course) -> dict[str, Any]:
         "holdback": course.rollout.holdback / 1000,
         "gates": [gate_document(gate) for gate in course.gates],
         "guard": [gate_document(rule) for rule in course.guards],
-        **evidence_document(course.evidence, course.rollout.gates.segments),
+        **evidence_document(course.evidence, course.rollout.gates.segments, costs),
         "sample_ratio": _sample_ratio(users, placement.weight),
     }
 

@@ -4,7 +4,7 @@ The store's methods raise StoreUnavailableError when the server cannot be reache
 what is not ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from proxy.model.errors import StoreError
@@ -48,9 +48,8 @@ class EscalationReader(Protocol):
         ...
 
     async def escalation(self, route: str, escalation_id: str) -> dict[str, Any] | None:
-        """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what
-        the agent told of its work. None where its record
-        is not there: it has not come yet, or is not kept any more."""
+        """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what the agent told of its work.
+        None where its record is not there: it has not come yet, or is not kept any more."""
         ...
 
 
@@ -150,6 +149,10 @@ class Operations(Protocol):
     def explain(self, route: str, key: bytes) -> dict[str, Any] | None:
         """Which arm a user's key goes to, now and at each stage, and why. None where the route has no rollout. The key
         is as `proxy.routing.explain` wants it; it is neither logged nor kept."""
+        ...
+
+    def costs(self, route: str) -> Mapping[tuple[str, str], float]:
+        """What its misses cost, by (legacy's decision, the agent's), as far as it is not 1."""
         ...
 
     async def reload(self, *, actor: str) -> dict[str, Any]:

@@ -5,11 +5,12 @@ what the arms said; the document holds the masked form only. The agent's answer 
 compared with its first one by the same rules; what differs there too is noise.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from proxy.config.compare_schema import parse_miss
 from proxy.config.rollout_schema import Rollout
 from proxy.model.records import Outcome, Record
 from proxy.model.words import Arm, Failure, Match
@@ -32,6 +33,8 @@ class Rules:
     """Whether a decision is a yes of `gates.direction`."""
     waiting: pending.Waiting | None = None
     """By what an answer of legacy is none yet."""
+    costs: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """What misses cost, by (legacy's decision, the agent's) as they are counted; another one costs 1."""
 
 
 class Pair(NamedTuple):
@@ -75,6 +78,10 @@ def rules(rollout: Rollout) -> Rules:
         compile_path(segments.by) if segments is not None else None,
         labels.one_of(map(comparer.name, direction.yes)) if direction is not None else None,
         pending.waiting(rollout.pending, rollout.salt, compare.decision) if rollout.pending is not None else None,
+        {
+            (labels.label(comparer.name(legacy)), labels.label(comparer.name(agent))): cost
+            for (legacy, agent), cost in ((parse_miss(miss), cost) for miss, cost in compare.cost.items())
+        },
     )
 
 

@@ -112,7 +112,7 @@ _MEASURES: Final[dict[str, Any]] = {
     "agent": True,
     "key": True,
     "salt": True,
-    "compare": True,
+    "compare": {"decision", "labels", "fields"},
     "escalate": True,
     "fallback": {"on": True},
     "guard": {"latency": {"slower_than"}},
@@ -122,9 +122,12 @@ _MEASURES: Final[dict[str, Any]] = {
 
 
 def _measured(rollout: Rollout) -> str:
-    """Without what is as by default, so that a setting that a later Crossfade adds makes no difference."""
+    """Without what is as by default, so that a setting that a later Crossfade adds makes no difference. What a miss
+    costs is not in it: counts are weighed when they are read."""
     sections = rollout.model_dump(mode="json", include=_MEASURES, exclude_defaults=True)
     said = {name: section for name, section in sections.items() if section}
+    if rollout.pending is not None:  # even as by default: it is there
+        said["pending"] = list(rollout.pending.status)
     return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 

@@ -46,6 +46,22 @@ ROUTE: dict[str, Any] = {
     },
     "agreement": {"matched": 36, "mismatched": 4, "incomparable": 0, "ratio": 0.9, "lower_bound": 0.71},
     "kappa": {"value": 0.78, "lower_bound": 0.6, "upper_bound": 0.91},
+    "confusion": [
+        {"legacy": "approve", "agent": "approve", "pairs": 26, "cost": 0.0},
+        {"legacy": "approve", "agent": "deny", "pairs": 1, "cost": 10.0},
+        {"legacy": "deny", "agent": "deny", "pairs": 10, "cost": 0.0},
+        {"legacy": "deny", "agent": "approve", "pairs": 3, "cost": 3.0},
+    ],
+    "classes": [
+        {"decision": "approve", "agreed": 26, "missed": 1, "ratio": 26 / 27, "lower_bound": 0.74, "cost": 10.0},
+        {"decision": "deny", "agreed": 10, "missed": 3, "ratio": 10 / 13, "lower_bound": 0.31, "cost": 3.0},
+    ],
+    "misses": {"pairs": 4, "cost": 13.0, "cost_per_pair": 0.325},
+    "consistency": {"repeats": 200, "alike": 190, "ratio": 0.95, "lower_bound": 0.9},
+    "fields": [
+        {"path": "$.reason", "pairs": 20, "repeats": 90, "raw_rate": 0.5, "noise_rate": 0.45, "noisy": True},
+        {"path": "$.decision", "pairs": 4, "repeats": 2, "raw_rate": 0.1, "noise_rate": 0.01, "noisy": False},
+    ],
     "segments": [
         {
             "name": "late",
@@ -151,6 +167,9 @@ class ScriptedOperations:
             return None
         told = explain(SPEC, key, STAGES, 0)
         return explanation_document(route, SPEC, told, why="", split=False, holdback=0.0, override=False)
+
+    def costs(self, route: str) -> dict[tuple[str, str], float]:
+        return {("approve", "deny"): 10.0} if route == "refunds" else {}
 
     async def reload(self, *, actor: str) -> dict[str, Any]:
         self._fail()

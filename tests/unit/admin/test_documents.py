@@ -71,6 +71,11 @@ def test_what_was_seen_at_a_stage() -> None:
             "lower_bound": lower_bound(36, 4, ALPHA),
         },
         "kappa": {"value": None, "lower_bound": -1.0, "upper_bound": 1.0},
+        "confusion": [],
+        "classes": [],
+        "misses": {"pairs": 4, "cost": 4.0, "cost_per_pair": 0.1},
+        "consistency": {"repeats": 0, "alike": 0, "ratio": None, "lower_bound": None},
+        "fields": [],
         "direction": {"agent_yes": 3, "agent_no": 1},
         "fallback_rate": 0.04,
         "escalation_rate": 0.02,
@@ -93,6 +98,40 @@ def test_kappa_tells_agreement_from_chance() -> None:
     seen = Evidence(decisions={("yes", "yes"): 400, ("no", "no"): 400, ("yes", "no"): 20})
     found = evidence_document(seen)["kappa"]
     assert 0.8 < found["lower_bound"] < found["value"] < found["upper_bound"] < 1.0
+
+
+def test_decisions_are_set_against_each_other_and_misses_weighed() -> None:
+    decisions = {("approve", "approve"): 90, ("approve", "deny"): 2, ("deny", "deny"): 40, ("deny", "approve"): 3}
+    seen = Evidence(matched=130, mismatched=6, decisions=decisions)  # one mismatch whose decisions are hidden
+    document = evidence_document(seen, costs={("approve", "deny"): 10.0})
+    assert document["confusion"][1] == {"legacy": "approve", "agent": "deny", "pairs": 2, "cost": 20.0}
+    assert [(each["decision"], each["agreed"], each["missed"], each["cost"]) for each in document["classes"]] == [
+        ("approve", 90, 2, 20.0),
+        ("deny", 40, 3, 3.0),
+    ]
+    assert document["classes"][0]["lower_bound"] == lower_bound(90, 2, ALPHA / 2)
+    assert document["misses"] == {"pairs": 6, "cost": 24.0, "cost_per_pair": 24 / 136}
+
+
+def test_how_far_the_agent_agrees_with_itself_and_where_not() -> None:
+    seen = Evidence(
+        matched=900, mismatched=100, repeats=200, repeats_alike=150,
+        fields={"$.reason": (500, 100), "$.decision": (100, 0), "$.id": (0, 1)},
+    )  # fmt: skip
+    document = evidence_document(seen)
+    assert document["consistency"] == {
+        "repeats": 200,
+        "alike": 150,
+        "ratio": 0.75,
+        "lower_bound": lower_bound(150, 50, ALPHA),
+    }
+    assert [
+        (field["path"], field["raw_rate"], field["noise_rate"], field["noisy"]) for field in document["fields"]
+    ] == [
+        ("$.reason", 0.5, 0.5, True),
+        ("$.decision", 0.1, 0.0, False),
+        ("$.id", 0.0, 0.005, True),
+    ]
 
 
 def test_what_was_not_seen_has_no_share() -> None:

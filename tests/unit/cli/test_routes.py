@@ -64,6 +64,8 @@ def test_one_route_with_all_that_keeps_it_where_it_is() -> None:
         "agent      50 requests, 4.0% failed, 10.0% slow (agent); 4.0% fell back",
         "agreement  90.0%, surely 71.0%; 36 matched, 4 mismatched, 0 incomparable",
         "kappa      0.78, surely 0.60 to 0.91",
+        "misses     4, which cost 13; 0.325 a pair",
+        "itself     95.0% of 200 asked twice alike, surely 90.0%",
         "",
         "gate         verdict       value   bound  asked  samples",
         "soak         passed        1h 30m  -      1h     -",
@@ -73,6 +75,14 @@ def test_one_route_with_all_that_keeps_it_where_it_is() -> None:
         "",
         "segment  verdict       agree  surely  matched  mismatched",
         "late     inconclusive  96.8%  81.0%   30       1",
+        "",
+        "legacy \\ agent  approve  deny  agree  surely  cost",
+        "approve         26       1     96.3%  74.0%   10",
+        "deny            3        10    76.9%  31.0%   3",
+        "",
+        "differs  pairs  itself  field",
+        "50.0%    20     45.0%   $.reason  noise",
+        "10.0%    4      1.0%    $.decision",
         "",
         "guard       verdict       value  nearness  allowed  samples",
         "error_rate  inconclusive  4.0%   20.0%     0.3%     50",
@@ -95,6 +105,11 @@ def test_what_is_not_known_is_left_out() -> None:
         "gates": [],
         "guard": [],
         "segments": [],
+        "confusion": [],
+        "classes": [],
+        "misses": {"pairs": 4, "cost": 4.0, "cost_per_pair": 0.1},
+        "consistency": {"repeats": 0, "alike": 0, "ratio": None, "lower_bound": None},
+        "fields": [],
     }
     names = [line[0] for line in shown(route_view({**ROUTE, **nothing}, NOW)) if line]
     assert names == ["refunds", "replicas", "traffic", "legacy", "agent", "agreement"]
@@ -133,7 +148,11 @@ def test_in_brief_only_what_is_not_yet_passed_has_its_sentence() -> None:
 @pytest.mark.parametrize(("kind", "mark"), [("gates", "dry run: "), ("guard", "report only: ")])
 def test_what_only_reports_is_marked(kind: str, mark: str) -> None:
     reporting = check("latency", "failed", "too slow") | {"dry_run": True}
-    said = lines(route_view({**ROUTE, "gates": [], "guard": [], "segments": [], kind: [reporting]}, NOW))
+    said = lines(
+        route_view(
+            {**ROUTE, "gates": [], "guard": [], "segments": [], "confusion": [], "fields": [], kind: [reporting]}, NOW
+        )
+    )
     assert said[-1] == f"    {mark}too slow"
 
 

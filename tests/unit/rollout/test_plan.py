@@ -99,6 +99,11 @@ def test_what_the_counts_of_evidence_mean_has_a_digest() -> None:
         rollout(salt="other"),
         rollout(compare={"decision": "$.decision"}),
         rollout(compare={"fields": {"ignore": ["$.id"]}}),
+        rollout(compare={"fields": {"sets": ["$.tags"]}}),
+        rollout(compare={"fields": {"normalize": {"$.city": ["case"]}}}),
+        rollout(compare={"decision": "status"}),
+        rollout(compare={"decision": {"header": "x-decision"}}),
+        rollout(compare={"decision": "$.decision"}, pending={}),
         rollout(escalate={"header": "x-human"}),
         rollout(fallback={"on": ["timeout"]}),
         rollout(guard={"latency": {"slower_than": "5s"}}),
@@ -115,6 +120,12 @@ def test_what_the_counts_of_evidence_mean_has_a_digest() -> None:
         rollout(freeze=["Fri 16:00 - Mon 08:00"], holdback=1),
     ):
         assert plan("r", same).measured == known
+    decided = plan("r", rollout(compare={"decision": "$.decision"})).measured
+    named = {"decision": "$.decision", "labels": {"approve": ["ok"]}}
+    assert plan("r", rollout(compare=named)).measured != decided
+    assert plan("r", rollout(compare={"decision": "$.decision"}, pending={})).measured != decided
+    weighed = {"decision": "$.decision", "cost": {"approve->deny": 10}}
+    assert plan("r", rollout(compare=weighed)).measured == decided  # counts are weighed when they are read
     latency = {"slower_than": "5s"}
     asked = plan("r", rollout(guard={"latency": latency})).measured
     assert plan("r", rollout(guard={"latency": {**latency, "margin": "2%"}})).measured == asked
