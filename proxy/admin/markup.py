@@ -1,24 +1,20 @@
 """HTML of what others sent, on pages without scripts: everything is text, whatever it looks like.
 
-`Html` is what may stand in a page as it is; whatever else is put into one is escaped. Characters that would show as
-nothing, or turn the writing around, are written out, so that what is read is what is there.
+`Html` is what may stand in a page as it is; whatever else is put into one is escaped.
 """
 
 import base64
 import hashlib
 import html
-import re
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from proxy.telemetry.visible import visible
+
 MAX_SHOWN: Final = 100_000
 """Characters of one text on a page; of what is longer its beginning is shown, and how much is missing."""
-
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
 
 
 class Html(NamedTuple):
@@ -74,4 +70,4 @@ def policy(style: str) -> str:
 
 
 def _escaped(value: Any) -> str:
-    return html.escape(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(value)))
+    return html.escape(visible(str(value)))

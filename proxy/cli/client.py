@@ -71,6 +71,13 @@ class AdminClient:
         stages: list[dict[str, Any]] = self._list(name, "evidence", limit)["evidence"]
         return stages
 
+    def escalations(self, name: str, **query: str | int | None) -> dict[str, Any]:
+        given = urlencode({key: value for key, value in query.items() if value is not None})
+        return self._ask("GET", f"/api/v1/routes/{quote(name, safe='')}/escalations?{given}")
+
+    def escalation(self, name: str, escalation_id: str) -> dict[str, Any]:
+        return self._ask("GET", f"/api/v1/escalations/{quote(name, safe='')}/{quote(escalation_id, safe='')}")
+
     def reload(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._ask("POST", "/api/v1/config/reload", body)
 

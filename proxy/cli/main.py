@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "abort": Source("proxy.cli.operate", "Swap all traffic of a route back to legacy.", _OPERATE),
     "retry": Source("proxy.cli.operate", "Start a rolled-back rollout again from its first stage.", _OPERATE),
     "pairs": Source("proxy.cli.pairs", "Show what both arms did with the same requests.", _OPERATE),
+    "escalations": Source("proxy.cli.escalations", "Show what the agent handed over to the human.", _OPERATE),
+    "escalation": Source("proxy.cli.escalations", "Show all that is known of one of these.", _OPERATE),
     "explain": Source("proxy.cli.explain", "Say which arm a user gets, now and at each stage, and why.", _OPERATE),
     "history": Source("proxy.cli.history", "Show who or what moved a rollout, and on what evidence.", _OPERATE),
     "evidence": Source("proxy.cli.history", "Show what was seen at each stage, of earlier versions too.", _OPERATE),

@@ -1,0 +1,155 @@
+"""`crossfade escalations` and `crossfade escalation`: what the agent handed over to the human."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from proxy.cli.client import AdminClient
+from proxy.cli.options import json_option, with_admin
+from proxy.cli.output import print_json, print_json_line, show
+from proxy.cli.tables import NONE, card, grid
+from proxy.outcomes.escalation import REASONS
+from proxy.telemetry.visible import visible
+
+_PAGE: Final = 500
+
+
+@click.command()
+@click.argument("route")
+@click.option("--reason", type=click.Choice(REASONS), help="Only those for which this kept the agent from completing.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many, newest first.")
+@click.option("--json", "as_json", is_flag=True, help="Print each as one line of JSON.")
+@with_admin
+def escalations(client: AdminClient, route: str, reason: str | None, limit: int, as_json: bool) -> None:
+    """Show what the agent of ROUTE handed over to the human, newest first."""
+    found = _pages(client, route, reason, limit)
+    if as_json:
+        for escalation in found:
+            print_json_line(escalation)
+    elif shown := list(found):
+        show(escalations_table(shown))
+    else:
+        click.echo("nothing was handed over" if reason is None else f"nothing was handed over for {reason}", err=True)
+
+
+@click.command()
+@click.argument("route")
+@click.argument("escalation_id", metavar="ID")
+@json_option
+@with_admin
+def escalation(client: AdminClient, route: str, escalation_id: str, as_json: bool) -> None:
+    """Show all that is known of one escalation of ROUTE: what the agent has done already, the request, its partial
+    answer, its steps, and what legacy answered."""
+    found = client.escalation(route, escalation_id)
+    if as_json:
+        print_json(found)
+    else:
+        show(escalation_view(found))
+
+
+def _pages(client: AdminClient, route: str, reason: str | None, limit: int) -> Iterator[dict[str, Any]]:
+    before = None
+    while limit > 0:
+        page = client.escalations(route, reason=reason, before=before, limit=min(limit, _PAGE))
+        yield from page["escalations"]
+        limit -= len(page["escalations"])
+        before = page["next"]
+        if before is None:
+            return
+
+
+def escalations_table(found: Iterable[dict[str, Any]]) -> RenderableType:
+    table = grid("escalation", "at", "reason", "said")
+    for each in found:
+        table.add_row(_text(each["id"]), _time(each["at"]), _text(each["reason"]), _text(each["detail"]))
+    return table
+
+
+def escalation_view(found: dict[str, Any]) -> RenderableType:
+    pair = found["pair"]
+    if "unreadable" in pair:
+        return _text(f"it cannot be read: {pair['unreadable']}")
+    steps = pair.get("steps") or []
+    head = card()
+    for name, value in (
+        ("handed over", f"{found['reason']}: {found['detail']}"),
+        ("asked at", _time(found["at"])),
+        ("request", f"{found['request_id']}, trace {found['trace_id']}"),
+        ("pair", f"{found['pair_id']}, version {found['version']}, stage {found['stage']}"),
+    ):
+        head.add_row(name, _text(value))
+    request = pair.get("request") or {}
+    return Group(
+        head,
+        *_part("already done", _done(steps)),
+        *_part("request", [_text(f"{request.get('method')} {request.get('target')}"), *_body(request)]),
+        *_part("agent, so far", _outcome(pair.get("agent"))),
+        *_part("its steps", [_step(step) for step in steps] or [Text("it told of none")]),
+        *_part("legacy answered", _outcome(pair.get("legacy"))),
+    )
+
+
+def _part(title: str, lines: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    yield Text("")
+    yield Text(title, "bold")
+    for line in lines:
+        yield Padding(line, (0, 0, 0, 2), expand=False)
+
+
+def _done(steps: list[dict[str, Any]]) -> Iterator[RenderableType]:
+    """What must not be done twice; who was not seen writing may still have written."""
+    known = [step for step in steps if step.get("writes") is True]
+    for step in known:
+        yield _step(step, "bold yellow")
+        for name in ("arguments", "result"):
+            if step.get(name) is not None:
+                yield Padding(_text(f"{name}: {_json(step[name])}"), (0, 0, 0, 4), expand=False)
+    if not known:
+        yield Text("nothing that is known" if steps else "unknown: the agent told of no steps")
+    doubtful = dict.fromkeys(
+        str(step.get("name")) for step in steps if step.get("kind") == "tool" and step.get("writes") is None
+    )
+    if doubtful:
+        yield _text(f"not known whether these changed anything: {', '.join(doubtful)}")
+
+
+def _step(step: dict[str, Any], style: str = "") -> Text:
+    said = [f"{'  ' * min(step.get('depth') or 0, 6)}{step.get('kind')}", str(step.get("name"))]
+    said.append(f"{step.get('duration', 0):.3g} s")
+    said += [f"failed: {step['error']}"] if step.get("error") else []
+    return _text("  ".join(said), style)
+
+
+def _outcome(outcome: dict[str, Any] | None) -> list[RenderableType]:
+    if outcome is None:
+        return [Text("nothing yet")]
+    decision = f", decision {outcome['decision']}" if outcome.get("decision") is not None else ""
+    failed = f", {outcome['error']}" if outcome.get("error") else ""
+    status = outcome.get("status") or "no answer"
+    return [_text(f"{status}{failed}{decision}, after {outcome.get('duration') or 0:.3g} s"), *_body(outcome)]
+
+
+def _body(outcome: dict[str, Any]) -> list[RenderableType]:
+    body = outcome.get("body")
+    if body is None:
+        return []
+    shown: list[RenderableType] = [_text(body if isinstance(body, str) else _json(body, orjson.OPT_INDENT_2))]
+    return [*shown, Text("(only the beginning was kept)")] if outcome.get("truncated") else shown
+
+
+def _json(value: Any, option: int = 0) -> str:
+    return orjson.dumps(value, option=option).decode()
+
+
+def _text(value: Any, style: str = "") -> Text:
+    return Text(visible(str(value)), style, overflow="fold")
+
+
+def _time(at: str | None) -> str:
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else NONE
