@@ -11,10 +11,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from proxy.admin.api import Api
 from proxy.admin.auth import Tokens
 from proxy.admin.bodies import MAX_BODY
+from proxy.admin.escalations import EscalationApi
 from proxy.admin.health import Health
+from proxy.admin.outcomes import Outcomes
 from proxy.admin.shield import is_loopback, shield
 from proxy.model.errors import ConfigError
-from proxy.model.ports import HistoryReader, Operations, PairReader
+from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader
 from proxy.telemetry.metrics import Metrics
 
 _OPEN: Final = web.AppKey("open", bool)
@@ -29,6 +31,8 @@ def create_app(
     *,
     tokens: Tokens | None = None,
     allowed_hosts: Collection[str] = (),
+    decisions: DecisionTaker | None = None,
+    escalations: EscalationApi | None = None,
 ) -> web.Application:
     """`allowed_hosts` are names (no port) by which the API may be addressed beside those of the loopback; they matter
     only without `tokens`."""
@@ -36,6 +40,10 @@ def create_app(
     app[_OPEN] = tokens is None
     Health(operations, metrics).add_to(app.router)
     Api(operations, pairs, history).add_to(app.router)
+    if decisions is not None:
+        Outcomes(decisions).add_to(app.router)
+    if escalations is not None:
+        escalations.add_to(app.router)
     return app
 
 

@@ -14,19 +14,19 @@ from proxy.model.words import Match
 MAX_BODY = 64 << 10
 """Bytes of a request's body; more is answered with 413."""
 
-_Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of text, as it goes into the history."""
 
 
-class _Checked(BaseModel):
+class Checked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class VerbBody(_Checked):
+class VerbBody(Checked):
     """`actor` counts only where no tokens are in use: with tokens, whoever holds one acts in its name."""
 
-    reason: _Line = Field(default="", max_length=1000, strict=True)
-    actor: _Line = Field(default="", max_length=128, strict=True)
+    reason: Line = Field(default="", max_length=1000, strict=True)
+    actor: Line = Field(default="", max_length=128, strict=True)
 
 
 class PromoteBody(VerbBody):
@@ -35,7 +35,7 @@ class PromoteBody(VerbBody):
     full: bool = Field(default=False, strict=True)
 
 
-class ExplainBody(_Checked):
+class ExplainBody(Checked):
     """A targeting key, as text (then it is its UTF-8) or, where its bytes are no text, in base64. Empty is no key."""
 
     key: str | None = Field(default=None, strict=True)
@@ -57,27 +57,27 @@ class ExplainBody(_Checked):
             raise PydanticCustomError("base64", "key_base64 is no base64") from None
 
 
-class PairsQuery(_Checked):
+class PairsQuery(Checked):
     verdict: Match | None = None
     before: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,256}$")
     limit: int = Field(default=50, ge=1, le=500)
 
 
-class HistoryQuery(_Checked):
+class HistoryQuery(Checked):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
-class EvidenceQuery(_Checked):
+class EvidenceQuery(Checked):
     limit: int = Field(default=50, ge=1, le=500)
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_body(request: web.Request, model: type[Model]) -> Model:
-    """The JSON body as `model`; an absent one is `{}`. Raises ApiError 422 and, over MAX_BODY, what becomes a 413."""
+async def read_body(request: web.Request, model: type[Model], limit: int = MAX_BODY) -> Model:
+    """The JSON body as `model`; an absent one is `{}`. Raises ApiError 422 and, over `limit`, what becomes a 413."""
     try:
-        data = await request.read()
+        data = await request.clone(client_max_size=limit).read()
     except (ConnectionResetError, web.RequestPayloadError) as error:
         raise ApiError(400, "bad_request", "the body did not arrive whole") from error
     try:
@@ -94,11 +94,16 @@ def read_query(query: Mapping[str, str], model: type[Model]) -> Model:
         raise _refusal(error, "invalid_query", model) from error
 
 
-def _refusal(error: ValidationError, word: str, model: type[BaseModel]) -> ApiError:
-    """The first of what is wrong, with its path; the input itself is not repeated."""
+def problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
+    """The first of what is wrong: its path, and a sentence that begins with it. The input itself is not repeated."""
     first: Any = error.errors(include_url=False, include_input=False)[0]
     path = ".".join(str(part) for part in first["loc"])
     said = first["msg"]
     if first["type"] == "extra_forbidden":
         said = f"is not known here; known are {', '.join(sorted(model.model_fields))}"
-    return ApiError(422, word, f"{path}: {said}" if path else said, path=path)
+    return path, f"{path}: {said}" if path else said
+
+
+def _refusal(error: ValidationError, word: str, model: type[BaseModel]) -> ApiError:
+    path, said = problem(error, model)
+    return ApiError(422, word, said, path=path)

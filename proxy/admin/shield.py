@@ -31,6 +31,13 @@ EXPLAIN: Final = "explain"
 personal: a body, unlike a query, is in no URL, no history of a shell or browser and no log on the way. It changes
 nothing, keeps nothing and moves nothing, so a viewer may ask it."""
 
+OUTCOMES: Final = "outcomes"
+"""The name of the one route that a reporter may ask, and the only one."""
+
+PAGE: Final = "escalation"
+"""The name of the one route that may be asked by a signed link: then the signature, which its handler checks, is all
+that it takes, under whatever name this side is reached."""
+
 _READING: Final = frozenset({"GET", "HEAD"})
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HEADERS: Final = {"server": "crossfade", "cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -46,6 +53,11 @@ def shield(tokens: Tokens | None, allowed_hosts: Collection[str]) -> list[Any]:
     """The middlewares in their order. `allowed_hosts` are names, without port, that the Host header may bear beside
     those of the loopback; they count only where there are no tokens."""
     return [_identify, _translate, _refuse_foreign_pages(tokens is None, allowed_hosts), _authenticate(tokens)]
+
+
+def by_link(request: web.Request) -> bool:
+    """Whether the request shows a link's signature, or part of it, in place of a token."""
+    return request.match_info.route.name == PAGE and not request.query.keys().isdisjoint(("expires", "signature"))
 
 
 def is_loopback(host: str) -> bool:
@@ -83,7 +95,7 @@ def _refuse_foreign_pages(check_host: bool, allowed_hosts: Collection[str]) -> M
     @web.middleware
     async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("host", "")
-        if check_host and not ((name := _name(host)) in allowed or is_loopback(name)):
+        if check_host and not by_link(request) and not ((name := _name(host)) in allowed or is_loopback(name)):
             detail = f"this API answers to localhost, not to {host!r}; set admin.tokens_file to serve it by other names"
             raise ApiError(403, "foreign_host", detail)
         origin = request.headers.get("origin")
@@ -101,6 +113,8 @@ def _refuse_foreign_pages(check_host: bool, allowed_hosts: Collection[str]) -> M
 def _authenticate(tokens: Tokens | None) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if by_link(request):
+            return await handler(request)
         if tokens is None:
             request[CALLER] = Caller("", Role.OPERATOR)
         elif request.path not in OPEN_PATHS:
@@ -121,10 +135,17 @@ def _caller(request: web.Request, tokens: Tokens) -> Caller:
             "send authorization: Bearer with a token of admin.tokens_file",
             headers={"www-authenticate": 'Bearer realm="crossfade"'},
         )
-    if caller.role is not Role.OPERATOR and not _only_reads(request):
+    if not _may(caller.role, request):
         _log.warning("role_refused", caller=caller.name, role=caller.role, path=request.path)
-        raise ApiError(403, "forbidden", f"the token {caller.name!r} may only read; an operator's token is needed")
+        only = "report decisions" if caller.role is Role.REPORTER else "read"
+        raise ApiError(403, "forbidden", f"the token {caller.name!r} may only {only}; an operator's token is needed")
     return caller
+
+
+def _may(role: Role, request: web.Request) -> bool:
+    if role is Role.REPORTER:
+        return request.match_info.route.name == OUTCOMES
+    return role is Role.OPERATOR or _only_reads(request)
 
 
 def _only_reads(request: web.Request) -> bool:

@@ -33,7 +33,7 @@ def ref(salt: str, kind: Kind, value: str) -> str:
 
 
 def encode(outcome: LateOutcome) -> bytes:
-    return orjson.dumps(outcome)
+    return orjson.dumps(tuple(outcome))
 
 
 def decode(data: bytes) -> LateOutcome:

@@ -101,8 +101,11 @@ def case_text(value: Any) -> str | None:
 
 
 def whole(decision: Any) -> bool:
-    """Whether this may be a decision: it is not too large, and not nested deeper than an answer may be."""
-    data = orjson.dumps(decision)
+    """Whether this may be a decision: it is neither too large nor nested deeper than an answer may be."""
+    try:
+        data = orjson.dumps(decision)
+    except orjson.JSONEncodeError:
+        return False  # a number beyond 64 bits, or deeper than even that goes
     return len(data) <= MAX_DECISION and body.read(data, truncated=False).kind is Kind.JSON
 
 

@@ -15,14 +15,16 @@ stands last.
 | `crossfade:{route}:closed:<pair>` | string | what a late decision made of a pair that was pending, see `late` |
 | `crossfade:{route}:pending` | sorted set | the ids of open pairs, by when they expire |
 | `crossfade:{route}:ref:<ref>` | string | the id of the pair that a late decision means by `ref` |
-| `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined, field `outcome` (sealed) |
+| `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined: `outcome` (sealed), or `again`, see `late` |
 | `crossfade:{route}:early:<ref>` | list | late decisions that came before their pair |
 | `crossfade:{route}:early` | sorted set | the refs of these, by when their pairs are given up |
 | `crossfade:{route}:escalations` | stream | `id`, `pair`, `reason` of each hand-over to the human, see `escalations` |
 | `crossfade:{route}:told` | string | the id of the last entry of that stream which was taken to be told, see `untold` |
 | `crossfade:{route}:untold` | sorted set | what is to be told to the human queue, by when it is tried next |
 | `crossfade:{route}:escalation:<id>` | string | the id of its pair |
-| `crossfade:{route}:steps:<trace>` | | what the agent did in one trace, see `steps` |
+| `crossfade:{route}:steps:<trace>` | hash | what the agent did in one trace, see `steps` |
+| `crossfade:{route}:traces` | sorted set | the traces of which there are steps, by when the first came |
+| `crossfade:{route}:trace_bytes` | hash | how much room the steps of each take |
 | `crossfade:{route}:erased` | hash | key hash to when it was erased: what is recorded of it before is not kept |
 | `crossfade:{route}:totals:<epoch>:<stage>:<version>` | hash | the evidence of one stage, see `totals` |
 | `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
@@ -113,6 +115,14 @@ def untold(route: str) -> str:
 
 def steps(route: str, trace: str) -> str:
     return f"{PREFIX}{{{route}}}:steps:{trace}"
+
+
+def traces(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:traces"
+
+
+def trace_bytes(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:trace_bytes"
 
 
 def erased(route: str) -> str:
