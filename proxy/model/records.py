@@ -17,7 +17,7 @@ none of is empty. Times are Unix seconds, durations seconds.
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgpack
 
@@ -81,6 +81,18 @@ class Callback(NamedTuple):
     at: float
     request_id: str
     body: bytes
+
+
+class Decided(NamedTuple):
+    """A human's late decision as somebody tells it. `name` is the case, or with `kind` `request` the id of the request.
+    `decided_at` (Unix seconds) is None where it was not told; `by` is who decided, as far as is known."""
+
+    route: str
+    kind: Literal["case", "request"]
+    name: str
+    decision: Any
+    decided_at: float | None = None
+    by: str = ""
 
 
 CALLBACK_FIELDS: Final = len(Callback._fields)

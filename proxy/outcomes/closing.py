@@ -5,6 +5,7 @@ counts, all are kept; of two that were decided at the same moment, the one that 
 no decision was received in time, however long one then waited to be joined.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -41,31 +42,34 @@ class Settled(NamedTuple):
     verdict: str | None = None
 
 
-def until(document: dict[str, Any]) -> float:
-    """When an open pair expires (Unix seconds). Raises ValueError where it never was open."""
-    try:
-        return datetime.fromisoformat(document["pending"]["until"]).timestamp()
-    except (KeyError, TypeError):
-        raise ValueError("it is no pair that waits for a decision") from None
-
-
 def settle(document: dict[str, Any], state: dict[str, Any] | None, outcome: LateOutcome, rules: Rules) -> Settled:
     """What the pair becomes with one more decision. Raises ValueError where it never was open."""
-    in_time = outcome.received_at <= until(document) or (state is not None and not state["expired"])
-    fresh, before = _revision(outcome, rules), state["revisions"] if state is not None else []
-    if any(_same(fresh, each) for each in before):
+    return share(document, state, [_revision(outcome, rules)], rules)
+
+
+def share(
+    document: dict[str, Any], state: dict[str, Any] | None, revisions: Sequence[dict[str, Any]], rules: Rules
+) -> Settled:
+    """What the pair becomes with revisions of another one of the same case. Raises ValueError as `settle` does."""
+    if "pending" not in document:
+        raise ValueError("it is no pair that waits for a decision")
+    before = state["revisions"] if state is not None else []
+    fresh = [each for each in revisions if not any(_same(each, known) for known in before)]
+    if not fresh:
         return Settled(DUPLICATE)
-    revisions = sorted([*before, fresh], key=_order)[-MAX_REVISIONS:]
-    if fresh not in revisions:
+    kept = sorted([*before, *fresh], key=_order)[-MAX_REVISIONS:]
+    if not any(each in kept for each in fresh):
         return Settled(OVER_LIMIT)
-    if not in_time:
-        return _settled(EXPIRED, document, state, _expired(document, revisions), None)
-    counts = revisions[-1]["decision"]
-    closed, after = _close(document, counts, revisions, rules)
+    in_time = any(each["received_at"] <= document["pending"]["until"] for each in fresh)  # all of one form
+    if not in_time and (state is None or state["expired"]):
+        return _settled(EXPIRED, document, state, _expired(document, kept), None)
+    counts = kept[-1]["decision"]
+    closed, after = _close(document, counts, kept, rules)
     if state is None or state["expired"]:
         result = closed["verdict"] or KEPT
     else:
-        result = DUPLICATE if fresh["decision"] == counts == state["legacy_decision"] else REVISED
+        confirmed = all(each["decision"] == counts for each in fresh) and counts == state["legacy_decision"]
+        result = DUPLICATE if confirmed else REVISED
     return _settled(result, document, state, closed, after)
 
 

@@ -6,6 +6,9 @@ settles them: one script writes what became of each pair, moves its evidence and
 or does none of it. One whose pair is not there yet goes to `early:<ref>`, from where WRITE_BATCH hands it back to the
 inbox when the pair comes.
 
+A case may have several pairs: a request that was sent again. What is decided of one is decided of all, also of one that
+comes when the others are closed; then WRITE_BATCH puts the ref itself (`again`) into the inbox.
+
 The rule: each entry of the inbox takes effect once, whoever reads it and however often. A settling names what it found
 (the digest of `closed:<pair>`), and is refused where that has changed or the entry is gone.
 
@@ -53,6 +56,14 @@ class Counts(NamedTuple):
     inbox: int
     open: int
     early: int
+
+
+class Entry(NamedTuple):
+    """Of the inbox: a decision, sealed; or, where that is empty, a ref whose pairs are to share what was decided."""
+
+    id: str
+    sealed: bytes
+    again: str
 
 
 class Found(NamedTuple):
@@ -128,11 +139,14 @@ class LateStore:
             replies = await pipeline.execute(raise_on_error=False)
         return {route: _counts(route, replies[3 * n : 3 * n + 3]) for n, route in enumerate(routes)}
 
-    async def inbox(self, route: str, after: str, count: int) -> list[tuple[str, bytes]]:
-        """The oldest decisions that wait, behind the entry `after` (empty: from the first on): entry, sealed."""
+    async def inbox(self, route: str, after: str, count: int) -> list[Entry]:
+        """The oldest that wait, behind the entry `after` (empty: from the first on)."""
         key = keys.outcomes(route)
         found = await ask(self._redis, "XRANGE", key, f"({after}" if after else "-", "+", "COUNT", count, key=key)
-        return [(entry.decode(), fields.get(b"outcome", b"")) for entry, fields in found]
+        return [
+            Entry(entry.decode(), fields.get(b"outcome", b""), fields.get(b"again", b"").decode("ascii", "replace"))
+            for entry, fields in found
+        ]
 
     async def find(self, route: str, refs: Sequence[str]) -> list[list[str]]:
         """The pairs that each ref means, oldest first."""

@@ -179,11 +179,11 @@ for i = last_totals + 1, last_users do
 end
 local room = MAX_WAITING - redis.call('XLEN', KEYS[9])
 local refused = 0
-local function late(outcome)
-  if room > 0 then redis.call('XADD', KEYS[9], '*', 'outcome', outcome) else refused = refused + 1 end
+local function late(field, value)
+  if room > 0 then redis.call('XADD', KEYS[9], '*', field, value) else refused = refused + 1 end
   room = room - 1
 end
-for n = 1, tonumber(ARGV[13]) do late(take()) end
+for n = 1, tonumber(ARGV[13]) do late('outcome', take()) end
 local first_pair, key, opened = at, last_users, false
 -- A key of what comes late that is not of the kind it should be is somebody else's: what belongs there is left out.
 local function of(kind)
@@ -201,12 +201,17 @@ while at <= #ARGV do
     redis.call('ZADD', KEYS[8], until_, id)
   end
   for n = 1, refs do
-    if of('set') and redis.call('SCARD', KEYS[key]) < MAX_ALIKE then
-      redis.call('SADD', KEYS[key], id)
-      redis.call('EXPIREAT', KEYS[key], math.floor(until_) + tonumber(ARGV[12]))
+    if of('set') then
+      local alike = redis.call('SCARD', KEYS[key])
+      if alike < MAX_ALIKE then
+        redis.call('SADD', KEYS[key], id)
+        redis.call('EXPIREAT', KEYS[key], math.floor(until_) + tonumber(ARGV[12]))
+      end
+      -- What was decided of the others is decided of this one too.
+      if alike > 0 then late('again', string.match(KEYS[key], '[^:]*$')) end
     end
     if of('list') then
-      for _, outcome in ipairs(redis.call('LRANGE', KEYS[key], 0, -1)) do late(outcome) end
+      for _, outcome in ipairs(redis.call('LRANGE', KEYS[key], 0, -1)) do late('outcome', outcome) end
       redis.call('DEL', KEYS[key])
     end
   end
