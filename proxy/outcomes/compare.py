@@ -67,9 +67,7 @@ class Comparer:
         """What a decision is called."""
         self._names = bool(compare.labels) or any(node.clean for node in self._decision_nodes)
         if compare.labels and path is not None:
-            self._tree.name_at(path, self.name)
-            for node in self._decision_nodes:
-                node.name = self.name
+            self._tree.put_name(path, self.name, self._decision_nodes)
         self._decide, self._nothing = _reader(compare.decision)
 
     def decide(self, answer: Answer) -> Any:

@@ -20,6 +20,7 @@ class Rule(NamedTuple):
     tolerance: Tolerance | None = None
     clean: Clean | None = None
     unordered: bool = False
+    name: Callable[[Any], Any] | None = None
 
 
 class Node:
@@ -51,6 +52,7 @@ class Node:
     def obey(self, rule: Rule) -> None:
         self.ignored = self.ignored or rule.ignored
         self.unordered = self.unordered or rule.unordered
+        self.name = rule.name or self.name
         if rule.tolerance is not None:
             self.tolerance = Tolerance(*map(max, self.tolerance or Tolerance(), rule.tolerance))
         if rule.clean is not None:
@@ -94,11 +96,14 @@ class Tree:
         self.root = Node()
         self._searched: list[tuple[Callable[[Any], list[Place]], Rule]] = []
         for rule in self._given:
-            parts = plain_parts(rule.path)
-            if parts is None:
-                self._searched.append((locations(rule.path), rule))
-            else:
-                self.root.at(parts).obey(rule)
+            self._add(rule)
+
+    def _add(self, rule: Rule) -> None:
+        parts = plain_parts(rule.path)
+        if parts is None:
+            self._searched.append((locations(rule.path), rule))
+        else:
+            self.root.at(parts).obey(rule)
 
     def at_decision(self, path: str, *, named: bool) -> Nodes:
         """The rules at and below a decision, which is compared even where it is ignored. One that is searched for has
@@ -117,10 +122,14 @@ class Tree:
             self.root.at(parts)
         return tuple(_compared(node) for node in down((self.root,), parts))
 
-    def name_at(self, path: str, name: Callable[[Any], Any]) -> None:
-        """Values at the path are compared by their names."""
-        if (parts := plain_parts(path)) is not None:
-            self.root.at(parts).name = name
+    def put_name(self, path: str, name: Callable[[Any], Any], decision: Nodes) -> None:
+        """Values at the path are compared by their names, in the documents and by the decision's own rules."""
+        rule = Rule(path, name=name)
+        self._add(rule)
+        for node in decision:
+            node.obey(rule)
+            if node.each is not None:
+                node.each.obey(rule)
 
     @property
     def searches(self) -> bool:

@@ -209,3 +209,119 @@ def test_what_differs_is_listed_and_only_that(one: Any, other: Any) -> None:
     assert (result.verdict is MATCHED) == (not result.differences)
     places = tuple(path_text(found.place) for found in result.differences)
     assert verdict(one, other, ignore=places) is MATCHED
+
+
+def headers(decision: str) -> Answer:
+    return Answer(headers=(("x-decision", decision),))
+
+
+def test_a_decision_may_be_in_a_header_and_needs_no_body() -> None:
+    by = comparer({"header": "X-Decision"}, labels={"approve": ["ok"]})
+    assert not by.in_body
+    result = by.compare(headers(" ok "), headers("approve"))
+    assert (result.verdict, result.legacy, result.agent) == (MATCHED, "approve", "approve")
+    assert by.compare(headers("ok"), headers("deny"), same=True).verdict is MISMATCHED
+    lacking = by.compare(headers("ok"), Answer())
+    assert (lacking.verdict, lacking.reason) == (INCOMPARABLE, "agent's answer has no header X-Decision")
+    assert by.decide(Answer(headers=(("x-decision", "a"), ("x-decision", "b")))) == "a, b"
+
+
+@pytest.mark.parametrize(
+    ("decision", "legacy", "agent", "expected"),
+    [
+        ("status", 200, 200, MATCHED),
+        ("status", 200, 201, MISMATCHED),
+        ({"status": {"approve": [200, 201], "deny": 403}}, 200, 201, MATCHED),
+        ({"status": {"approve": [200, 201], "deny": 403}}, 403, 201, MISMATCHED),
+        ({"status": {"approve": [200, 201], "deny": 403}}, 404, 201, INCOMPARABLE),
+    ],
+)
+def test_a_decision_may_be_the_status(decision: Any, legacy: int, agent: int, expected: Match) -> None:
+    result = comparer(decision).compare(Answer(status=legacy), Answer(status=agent))
+    assert result.verdict is expected
+    if expected is INCOMPARABLE:
+        assert result.reason == "legacy's answer has a status that decides nothing"
+
+
+def test_bodies_are_compared_for_differences_where_both_are_json() -> None:
+    by = comparer("status")
+    one, other = Answer({"a": 1}, 200), Answer({"a": 2}, 200)
+    result = by.compare(one, other)
+    assert (result.verdict, [path_text(each.place) for each in result.differences]) == (MATCHED, ["$.a"])
+    assert by.compare(one, Answer(MISSING, 200)).differences == ()
+
+
+def test_decisions_of_one_label_are_one_decision_and_no_difference() -> None:
+    by = comparer("$.d", labels={"approve": ["approved", True]}, normalize={"$.d": ["case", "space"]})
+    result = compared(by, {"d": " Approved"}, {"d": True})
+    assert (result.verdict, result.legacy, result.agent, result.differences) == (MATCHED, "approve", "approve", ())
+    result = compared(by, {"d": "APPROVE"}, {"d": "Deny"})
+    assert (result.verdict, result.agent) == (MISMATCHED, "deny")
+    assert result.differences[0].agent == "Deny"  # as it was said
+    assert by.judge("approve", "APPROVED ") is MATCHED
+
+
+def test_labels_of_a_decision_that_is_searched_for() -> None:
+    by = comparer("$..d", labels={"approve": ["ok"]}, normalize={"$..d": ["case"]})
+    assert compared(by, {"x": {"d": "OK"}}, {"d": "approve"}).verdict is MATCHED
+    several = compared(by, [{"d": "ok"}, {"d": "no"}], [{"d": "approve"}, {"d": "NO"}])
+    assert (several.verdict, several.differences) == (MATCHED, ())
+    assert compared(by, [{"d": "ok"}, {"d": "no"}], [{"d": "no"}, {"d": "ok"}]).verdict is MISMATCHED
+
+
+def test_a_decision_may_be_a_list_without_order() -> None:
+    rules = {"decision": "$.d", "sets": ["$.d"]}
+    assert verdict({"d": ["a", "b"]}, {"d": ["b", "a"]}, **rules) is MATCHED
+    assert verdict({"d": ["a", "b"]}, {"d": ["b", "c"]}, **rules) is MISMATCHED
+    assert comparer(**rules).judge(["a", "b"], ["b", "a"]) is MATCHED
+    assert verdict([{"d": "a"}, {"d": "b"}], [{"d": "b"}, {"d": "a"}], decision="$[*].d", sets=["$[*].d"]) is MATCHED
+
+
+def test_texts_are_compared_without_what_normalizing_removes() -> None:
+    rules = {"normalize": {"$.city": ["case", "space"], "$..name": ["unicode"]}}
+    legacy = {"city": "New  York", "who": {"name": "\ufb01n"}, "other": "A"}
+    agent = {"city": "new york", "who": {"name": "fin"}, "other": "a"}
+    assert differing(legacy, agent, **rules) == ["$.other"]
+
+
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "ignore": st.lists(st.sampled_from(["$.a", "$..b", "$.c[0]", "$"]), max_size=2),
+        "tolerance": st.dictionaries(st.sampled_from(["$.a", "$..c", "$.*"]), st.sampled_from(["1%", "5s", 0.5])),
+        "sets": st.lists(st.sampled_from(["$", "$.a", "$..b", "$[*]"]), max_size=2),
+        "normalize": st.dictionaries(st.sampled_from(["$.a", "$..d", "$"]), st.just(["case", "space"])),
+    },
+)
+DECISION = st.sampled_from([None, "$.a", "$..b", "$", "$[*]", "status", {"header": "x"}, {"status": {"ok": [200]}}])
+ANSWERS = st.builds(Answer, JSON | st.just(MISSING), st.sampled_from([200, 403]), st.just((("x", "A"),)))
+
+
+@given(ANSWERS, DECISION, RULES)
+def test_an_answer_says_what_it_says_under_any_rules(answer: Answer, decision: Any, rules: dict[str, Any]) -> None:
+    by = Comparer(Compare.model_validate({"decision": decision, "fields": rules}))
+    if decision is None and answer.document is MISSING:
+        return
+    result = by.compare(answer, answer)
+    assert result.differences == ()
+    assert result.verdict in (MATCHED, INCOMPARABLE)
+    assert (result.verdict is INCOMPARABLE) == (decision is not None and by.decide(answer) is MISSING)
+
+
+@given(ANSWERS, ANSWERS, DECISION, RULES)
+def test_without_tolerance_nothing_depends_on_who_is_who(
+    one: Answer, other: Answer, decision: Any, rules: dict[str, Any]
+) -> None:
+    rules = {name: rule for name, rule in rules.items() if name != "tolerance"}
+    by = Comparer(Compare.model_validate({"decision": decision, "fields": rules}))
+    assert by.compare(one, other).verdict is by.compare(other, one).verdict
+
+
+@given(JSON, JSON, DECISION, RULES)
+def test_decisions_are_judged_by_themselves_as_within_their_answers(
+    one: Any, other: Any, decision: Any, rules: dict[str, Any]
+) -> None:
+    by = Comparer(Compare.model_validate({"decision": decision, "fields": rules}))
+    if decision is not None:
+        answers = Answer(one, 200), Answer(other, 200)
+        assert by.compare(*answers).verdict is by.judge(*map(by.decide, answers))

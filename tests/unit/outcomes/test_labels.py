@@ -99,3 +99,49 @@ def test_decisions_are_the_same_where_the_pair_matched_and_only_there(
     verdict: Match, legacy: Any, agent: Any, decisions: tuple[str, str] | None
 ) -> None:
     assert labels.decisions(verdict, legacy, agent) == decisions
+
+
+def named(labels_: dict[str, list[Any]], clean: Any = str) -> labels.Naming:
+    return labels.Naming(labels_, clean)
+
+
+@pytest.mark.parametrize(
+    ("decision", "name"),
+    [
+        ("approved", "approve"),
+        ("approve", "approve"),
+        (True, "approve"),
+        ("true", "approve"),  # a header has texts alone
+        (200, "approve"),
+        (200.0, "approve"),
+        ("rejected", "deny"),
+        ("later", "later"),
+        (False, False),
+        (7, 7),
+        (None, None),
+        (MISSING, MISSING),
+        (["approved"], ["approved"]),
+        (MASK, MASK),
+    ],
+)
+def test_a_decision_is_called_by_its_label_and_else_as_it_is(decision: Any, name: Any) -> None:
+    found = named({"approve": ["approved", True, 200], "deny": ["rejected", MASK]})(decision)
+    assert (found, type(found)) == (name, type(name))
+
+
+def test_labels_are_found_in_cleaned_texts_and_texts_without_one_are_cleaned() -> None:
+    naming = named({"Approve": ["OK"]}, str.casefold)
+    assert [naming(text) for text in ("ok", "Ok", "approve", "Later", MASK)] == [
+        "Approve", "Approve", "Approve", "later", MASK,
+    ]  # fmt: skip
+
+
+def test_labels_that_cleaning_makes_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^compare.labels: normalized, 'OK' means yes and no"):
+        named({"yes": ["ok"], "no": ["OK"]}, str.casefold)
+
+
+@given(st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.booleans(), st.none()))
+def test_a_name_names_itself(decision: Any) -> None:
+    naming = named({"Yes": [1, "ja", True], "no": ["0"]}, str.casefold)
+    assert naming(naming(decision)) == naming(decision)
