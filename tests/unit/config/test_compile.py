@@ -156,6 +156,14 @@ guard: {latency: {slower_than: 5s}}"""
     assert (rollout.agent, rollout.salt, rollout.slower_than) == ("agent", "refunds-1", 5.0)
 
 
+def test_the_header_that_is_compared_is_recorded_once() -> None:
+    for kept in ("[Content-Type]", "[content-type, x-decision]"):
+        lines = f"compare: {{decision: {{header: X-Decision}}}}\nrecord: {{headers: {kept}}}"
+        rollout = compile_snapshot(loaded(with_rollout(lines)), {"refunds": CANARY}, 1, {}).routes[0].rollout
+        assert rollout is not None
+        assert rollout.record.headers == ("content-type", "x-decision")
+
+
 def test_a_route_without_a_rollout_needs_no_placement() -> None:
     text = SMALL[: SMALL.index("    rollout:")].replace(
         "{path_prefix: /refunds}", "{host: A.example, methods: [POST], headers: {X-Tenant: a}}"

@@ -65,7 +65,22 @@ async def test_records_become_pairs_and_their_verdicts_evidence() -> None:
     assert (batch.source, batch.seq, batch.max_pairs) == ("w1", 5, 300)
     assert ids(batch.pairs) == [("matched", "a"), ("mismatched", "b"), (None, "c"), ("matched", "d")]
     decisions = {("yes", "yes"): 2, ("yes", "no"): 1}
-    assert batch.evidence == {("v1", 1, "canary"): Evidence(matched=2, mismatched=1, decisions=decisions)}
+    assert batch.evidence == {
+        ("v1", 1, "canary"): Evidence(matched=2, mismatched=1, decisions=decisions, fields={"$.d": (1, 0)})
+    }
+    assert dropped == []
+
+
+async def test_what_the_agent_said_twice_and_where_it_differs_is_counted() -> None:
+    yes, no = (Outcome(200, 0.01, body=b'{"d": "%b"}' % said) for said in (b"yes", b"no"))
+    failed = Outcome(0, 0.01, "timeout")
+    records = [
+        record(name)._replace(repeat=repeat) for name, repeat in zip("abcd", (yes, yes, no, failed), strict=True)
+    ]
+    batches, dropped = await made(tick(*records, record("e", agent="no")))
+    evidence = batches["refunds"].evidence["v1", 1, "canary"]
+    assert (evidence.matched, evidence.mismatched, evidence.repeats, evidence.repeats_alike) == (4, 1, 3, 2)
+    assert evidence.fields == {"$.d": (1, 1)}
     assert dropped == []
 
 
@@ -183,6 +198,7 @@ async def test_pairs_are_counted_by_segment_and_direction() -> None:
             agent_no=2,
             segments={"card": (1, 1), "cash": (0, 1), "(none)": (1, 0)},
             decisions={("yes", "yes"): 2, ("yes", "no"): 2},
+            fields={"$.d": (2, 0)},
         )
     }
 

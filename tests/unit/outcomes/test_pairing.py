@@ -311,3 +311,123 @@ def test_what_the_arms_send_to_hurt_raises_nothing() -> None:
     for body in (deep, b'{"decision":' * 500, b"\x00", b"\xf0\x9f", b'{"decision": 1e308}', b'{"decision": "\\u0000"}'):
         made = pair(answer({"decision": 1}), Outcome(200, 1.0, body=body), body=body)
         assert made.verdict in (Match.INCOMPARABLE, Match.MISMATCHED)
+
+
+BY_HEADER = rules(rollout(compare={"decision": {"header": "X-Decision"}, "labels": {"approve": ["ok"]}}))
+
+
+def said(decision: str, body: bytes | None = None, **fields: Any) -> Outcome:
+    return Outcome(200, 0.1, headers=(("x-decision", decision),), body=body)._replace(**fields)
+
+
+def test_a_decision_in_a_header_needs_no_json() -> None:
+    made = make_pair(record(said("ok", b"<html>"), said("deny")), BY_HEADER)
+    assert (made.verdict, made.decisions) == (Match.MISMATCHED, ("approve", "deny"))
+    assert [made.document[arm]["decision"] for arm in ("legacy", "agent")] == ["approve", "deny"]
+    assert made.document["differences"] == []
+    made = make_pair(record(said("ok"), said("approve")), BY_HEADER)
+    assert (made.verdict, made.decisions) == (Match.MATCHED, ("approve", "approve"))
+
+
+def test_the_same_body_under_another_header_is_another_decision() -> None:
+    made = make_pair(record(said("ok", b"{}"), said("deny", b"{}")), BY_HEADER)
+    assert (made.verdict, made.document["agent"]["decision"]) == (Match.MISMATCHED, "deny")
+
+
+def test_a_body_that_was_cut_off_is_not_compared_and_keeps_no_decision_in_a_header_from_being() -> None:
+    made = make_pair(record(said("ok", b'{"a": 1}'), said("ok", b'{"a', truncated=True)), BY_HEADER)
+    assert (made.verdict, made.document["differences"]) == (Match.MATCHED, [])
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [
+        (said("ok", status=503), "agent failed with status 503"),
+        (said("ok", error="timeout"), "agent did not complete: timeout"),
+        (Outcome(200, 0.1), "agent's answer has no header X-Decision"),
+    ],
+)
+def test_an_arm_that_failed_decides_nothing_in_a_header_either(agent: Outcome, reason: str) -> None:
+    made = make_pair(record(said("ok"), agent), BY_HEADER)
+    assert (made.verdict, made.document["verdict_reason"]) == (Match.INCOMPARABLE, reason)
+
+
+def test_a_hidden_header_is_compared_and_is_no_label() -> None:
+    hidden = rules(rollout(compare={"decision": {"header": "x-token"}, "labels": {"approve": ["S3CRET"]}}))
+    outcomes = [Outcome(200, 0.1, headers=(("x-token", value),)) for value in ("S3CRET", "other")]
+    made = make_pair(record(*outcomes), hidden)
+    assert (made.verdict, made.decisions) == (Match.MISMATCHED, None)
+    assert [made.document[arm]["decision"] for arm in ("legacy", "agent")] == [MASK, MASK]
+    assert "S3CRET" not in orjson.dumps(made.document).decode()
+
+
+def test_the_status_may_decide() -> None:
+    by_status = rules(rollout(compare={"decision": {"status": {"approve": [200, 201], "deny": [403]}}}))
+    made = make_pair(record(Outcome(201, 0.1), Outcome(403, 0.1)), by_status)
+    assert (made.verdict, made.decisions) == (Match.MISMATCHED, ("approve", "deny"))
+    made = make_pair(record(Outcome(404, 0.1), Outcome(403, 0.1)), by_status)
+    assert made.document["verdict_reason"] == "legacy's answer has a status that decides nothing"
+    plain = make_pair(record(Outcome(200, 0.1), Outcome(200, 0.1)), rules(rollout(compare={"decision": "status"})))
+    assert (plain.verdict, plain.decisions) == (Match.MATCHED, ("200", "200"))
+
+
+def test_a_label_is_what_is_counted_and_shown_and_the_body_stays_as_it_was() -> None:
+    named = rules(
+        rollout(
+            compare={"decision": "$.decision", "labels": {"approve": ["approved", True]}},
+            gates={"direction": {"yes": ["approved"]}},
+        )
+    )
+    made = make_pair(record(answer({"decision": True}), answer({"decision": "deny"})), named)
+    assert (made.decisions, made.direction) == (("approve", "deny"), "agent_no")
+    assert made.document["legacy"]["decision"] == "approve"
+    assert made.document["legacy"]["body"] == {"decision": True}
+    assert make_pair(record(answer({"decision": True}), answer({"decision": "approved"})), named).decisions == (
+        "approve", "approve",
+    )  # fmt: skip
+
+
+def test_what_misses_cost_is_found_by_the_decisions_as_they_are_counted() -> None:
+    compare = {
+        "decision": "$.d",
+        "labels": {"Approve": ["ok"]},
+        "fields": {"normalize": {"$.d": ["case"]}},
+        "cost": {"OK->Deny": 10, "deny -> approve": 2},
+    }
+    assert rules(rollout(compare=compare)).costs == {("Approve", "deny"): 10.0, ("deny", "Approve"): 2.0}
+
+
+def test_what_the_agent_says_otherwise_the_second_time_is_noise() -> None:
+    again = answer({"decision": "deny", "text": "c", "password": "S3CRET"})
+    made = pair(answer({"decision": "approve", "text": "a"}), answer({"decision": "deny", "text": "b"}), repeat=again)
+    assert (made.verdict, made.repeat) == (Match.MISMATCHED, Match.MATCHED)
+    assert made.document["differences"] == [
+        {"path": "$.decision", "legacy": "approve", "agent": "deny"},
+        {"path": "$.text", "legacy": "a", "agent": "b", "noise": True},
+    ]
+    assert set(made.fields) == {("$.decision", 1, 0), ("$.text", 1, 1), ("$.password", 0, 1)}
+    repeat = made.document["repeat"]
+    assert (repeat["status"], repeat["decision"], repeat["verdict"]) == (200, "deny", "matched")
+    assert repeat["body"] == {"decision": "deny", "text": "c", "password": MASK}
+
+
+def test_an_agent_that_decides_otherwise_the_second_time_is_not_like_itself() -> None:
+    said = answer({"decision": "approve"})
+    made = pair(said, said, repeat=answer({"decision": "deny"}))
+    assert (made.verdict, made.repeat, made.fields) == (Match.MATCHED, Match.MISMATCHED, (("$.decision", 0, 1),))
+    made = pair(said, said, repeat=Outcome(0, 1.0, "timeout"))
+    assert (made.verdict, made.repeat, made.fields) == (Match.MATCHED, Match.INCOMPARABLE, ())
+    assert made.document["repeat"]["error"] == "timeout"
+
+
+def test_without_a_repeat_nothing_is_called_noise() -> None:
+    made = pair(answer({"decision": 1, "a": [1, 2]}), answer({"decision": 1, "a": [2, 3]}))
+    assert (made.repeat, made.document["repeat"], made.fields) == (None, None, (("$.a[*]", 1, 0),))
+    assert all("noise" not in difference for difference in made.document["differences"])
+
+
+def test_what_waits_for_the_human_is_already_held_against_its_repeat() -> None:
+    waiting = rules(rollout(compare=COMPARE, pending={}))
+    said = answer({"decision": "approve"})
+    made = make_pair(record(answer({"case_id": "c"}, status=202), said, repeat=said), waiting)
+    assert (made.verdict, made.repeat) == (Match.PENDING, Match.MATCHED)
