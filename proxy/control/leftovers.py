@@ -11,6 +11,7 @@ from proxy.model.errors import StoreError
 from proxy.model.link import Decoder, FrameError
 from proxy.model.tick import Tick, from_wire
 from proxy.storage import owed
+from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
 
 _log = structlog.get_logger()
@@ -19,12 +20,14 @@ _LAST: Final = (1 << 53) - 1
 """The number of the tick that says what a life owed: after all of its own."""
 
 
-async def hand_over(data_dir: Path, workers: int, take: Callable[[Tick, bool], Awaitable[None]]) -> None:
+async def hand_over(
+    data_dir: Path, workers: int, take: Callable[[Tick, bool], Awaitable[None]], sealer: Sealer
+) -> None:
     """Give `take` the ticks of all workers with a number over `workers`, and remove their spools. A spool that is
     locked belongs to a worker that still lives, and is left alone."""
     for directory in _without_worker(data_dir / "spool", workers):
         try:
-            spool = Spool(directory)
+            spool = Spool(directory, sealer=sealer)
         except StoreError:
             continue
         ticks = 0

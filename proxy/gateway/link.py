@@ -44,8 +44,8 @@ _LOST: Final = (OSError, EOFError, FrameError, TimeoutError, ValueError, TypeErr
 
 
 class Link:
-    """`on_snapshot` is called in the loop, for each snapshot in its order. `source` is this worker's life. `sealer` must
-    have the keys of the snapshot that the worker goes by before the first report; those that come here bring them."""
+    """`on_snapshot` is called in the loop, for each snapshot in its order. `source` is this worker's life. `sealer` has
+    the keys of the last snapshot that came; whoever goes by another one must give it these before the first report."""
 
     def __init__(
         self, path: Path, number: int, spool_directory: Path, on_snapshot: Callable[[Snapshot], None], clock: Clock

@@ -7,6 +7,8 @@ The rules:
   disk, so a power cut may lose what was written last.
 - A frame is its length and its CRC-32 (4 bytes each, big-endian) and its bytes. Where that does not hold, the rest of
   the segment is dropped and counted; segments are independent.
+- Where the sealer has keys, frames are sealed, one by one. Those that were written without are read as they are; one
+  that does not open is dropped and counted, and costs no other.
 - Nothing here raises into traffic. What the bound or a full disk refuses, `append` answers with False, and counts.
 - Disks can be slow. Each method may be called in a thread (one waits for the other), and `size`, `frames` and the
   counters are read without waiting.
@@ -27,13 +29,17 @@ from typing import Final
 
 import structlog
 
-from proxy.model.errors import StoreError
+from proxy.model.errors import SealError, StoreError
 from proxy.storage.locks import try_lock
+from proxy.storage.sealing import Sealer
 
 _log = structlog.get_logger()
 
 _HEADER: Final = 8
 _SUFFIX: Final = ".seg"
+
+ABOUT: Final = "spool"
+"""What a frame's seal is bound to."""
 
 
 @dataclass(slots=True)
@@ -48,10 +54,16 @@ class Spool:
 
     `limit_bytes` bounds all segments together, `segment_bytes` is the size at which the next one is begun. Raises
     StoreError where another process has the directory; a directory that cannot be used at all is logged, and every
-    append refused until it can be.
+    append refused until it can be. `sealer` must know its keys before the first frame goes in or out.
     """
 
-    def __init__(self, directory: Path, limit_bytes: int = 256 << 20, segment_bytes: int = 4 << 20) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limit_bytes: int = 256 << 20,
+        segment_bytes: int = 4 << 20,
+        sealer: Sealer | None = None,
+    ) -> None:
         self.directory = directory
         self.refused = 0
         """Frames that the bound kept out."""
@@ -59,12 +71,15 @@ class Spool:
         """Frames that could not be written: disk full, no right to write."""
         self.torn = 0
         """Segments whose rest was dropped because a frame in it was broken."""
+        self.unreadable = 0
+        """Frames that did not open: their key is gone, or they were changed."""
         self.size = 0
         """Bytes on disk, popped frames of the first segment included."""
         self.frames = 0
         """How many wait. Broken ones are among them until they are found out."""
         self._guard = threading.RLock()
         self._closed = False
+        self._sealer = sealer or Sealer()
         self._limit, self._segment_bytes = limit_bytes, segment_bytes
         self._healthy = True
         self._lock = self._writer = self._reader = -1  # descriptors
@@ -80,6 +95,7 @@ class Spool:
 
     def append(self, frame: bytes) -> bool:
         """Take the frame; False where the bound or the disk refuses it, or the spool was closed."""
+        frame = self._sealer.seal(frame, ABOUT, packed=True)
         with self._guard:
             if self.size + _HEADER + len(frame) > self._limit:
                 self.refused += 1
@@ -192,7 +208,9 @@ class Spool:
                     frame, problem = None, f"cannot be read: {error.strerror}"
                 if frame is not None:
                     self._offset += _HEADER + len(frame)
-                    return frame
+                    if (opened := self._opened(frame)) is not None:
+                        return opened
+                    continue
                 problem = problem or f"is broken at byte {self._offset}"
             if self._waiting:
                 return None
@@ -213,6 +231,17 @@ class Spool:
         frame = os.pread(self._reader, length, self._offset + _HEADER)
         whole = len(frame) == length and zlib.crc32(frame) == int.from_bytes(header[4:], "big")
         return frame if whole else None
+
+    def _opened(self, frame: bytes) -> bytes | None:
+        """None where it does not open: then it no longer counts."""
+        try:
+            return self._sealer.open(frame, ABOUT)
+        except SealError as error:
+            self.unreadable += 1
+            self.frames -= 1
+            self._segments[0].frames -= 1
+            _log.error("spool_frame_unreadable", directory=str(self.directory), bytes=len(frame), problem=str(error))
+            return None
 
     def _forget_segment(self) -> None:
         segment = self._segments.popleft()

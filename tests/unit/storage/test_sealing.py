@@ -1,4 +1,3 @@
-import base64
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -6,16 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model.errors import SealError
-from proxy.model.snapshot import SealingKey
 from proxy.storage import sealing
 from proxy.storage.sealing import SEALED, Sealer
+from tests.seals import NEW_KEY as NEW
+from tests.seals import OLD_KEY as OLD
+from tests.seals import sealing_key
 
-
-def key(name: str, byte: int) -> SealingKey:
-    return SealingKey(name, base64.b64encode(bytes([byte]) * 32).decode())
-
-
-OLD, NEW = key("2026-01", 1), key("2026-07", 2)
 SECRET = b'{"body":"of a person"}'
 
 
@@ -67,7 +62,7 @@ def test_another_process_with_the_key_opens_it() -> None:
 
 def test_a_key_of_the_same_name_that_is_another_one_does_not_open_it() -> None:
     with pytest.raises(SealError, match="that key is another one now"):
-        Sealer([key(NEW.id, 3)]).open(Sealer([NEW]).seal(SECRET, "refunds"), "refunds")
+        Sealer([sealing_key(NEW.id, 3)]).open(Sealer([NEW]).seal(SECRET, "refunds"), "refunds")
 
 
 def test_it_opens_under_its_own_name_alone() -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model.errors import StoreError
+from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool, adopt
+from tests.seals import NEW_KEY, OLD_KEY
 
 
 def drain(spool: Spool) -> list[bytes]:
@@ -292,3 +294,57 @@ def _count(directory: Path) -> int:
             offset += 8 + int.from_bytes(data[offset : offset + 4], "big")
             total += 1
     return total
+
+
+# Sealed
+
+
+def test_with_keys_the_files_hold_nothing_readable(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", sealer=Sealer([NEW_KEY]))
+    assert spool.append(b"of a person " * 100)
+    written = segments(tmp_path / "s")[0].read_bytes()
+    assert b"person" not in written
+    assert NEW_KEY.id.encode() in written
+    assert spool.peek() == b"of a person " * 100
+
+
+def test_without_keys_frames_are_written_as_they_are(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s")
+    assert spool.append(b"of nobody " * 100)
+    assert segments(tmp_path / "s")[0].read_bytes().endswith(b"of nobody " * 100)
+
+
+def test_frames_from_before_there_were_keys_are_read_and_so_are_those_of_a_key_before(tmp_path: Path) -> None:
+    for sealer in (Sealer(), Sealer([OLD_KEY]), Sealer([NEW_KEY])):
+        spool = Spool(tmp_path / "s", sealer=sealer)
+        assert spool.append(b"frame of " + sealer.key_id.encode())
+        spool.close()
+    again = Spool(tmp_path / "s", sealer=Sealer([NEW_KEY, OLD_KEY]))
+    assert drain(again) == [b"frame of ", b"frame of 2026-01", b"frame of 2026-07"]
+    assert again.unreadable == 0
+
+
+@pytest.mark.parametrize("segment_bytes", [60, 250, 4 << 20])
+def test_a_frame_whose_key_is_gone_costs_no_other(tmp_path: Path, segment_bytes: int) -> None:
+    """Wherever it stands: alone in its segment, first, last, between others."""
+    sealer = Sealer()
+    spool = Spool(tmp_path / "s", segment_bytes=segment_bytes, sealer=sealer)
+    for number, word in enumerate([b"old", b"new", b"old", b"old", b"new", b"new", b"old"]):
+        sealer.use([OLD_KEY] if word == b"old" else [NEW_KEY])
+        assert spool.append(b"%d %s" % (number, word))
+    spool.close()
+    again = Spool(tmp_path / "s", sealer=Sealer([NEW_KEY]))
+    assert again.frames == 7
+    assert again.head(1) == [b"1 new"]
+    assert drain(again) == [b"1 new", b"4 new", b"5 new"]
+    assert (again.unreadable, again.torn, again.frames, again.size) == (4, 0, 0, 0)
+    assert segments(tmp_path / "s") == []
+
+
+def test_the_keys_may_change_while_frames_wait(tmp_path: Path) -> None:
+    sealer = Sealer([OLD_KEY])
+    spool = Spool(tmp_path / "s", sealer=sealer)
+    assert spool.append(b"before")
+    sealer.use([NEW_KEY, OLD_KEY])
+    assert spool.append(b"after")
+    assert drain(spool) == [b"before", b"after"]
