@@ -59,8 +59,9 @@ class _Codecs(threading.local):
 _codecs: Final = _Codecs()
 
 
-def pack(data: bytes) -> bytes:
-    if len(data) >= _LEAST:
+def pack(data: bytes, *, smaller: bool = True) -> bytes:
+    """Without `smaller` it is only made sure that it comes back as it is."""
+    if smaller and len(data) >= _LEAST:
         packed = _codecs.compress(data)
         if len(packed) < len(data) * _PAYS:
             return bytes((PACKED,)) + packed

@@ -66,7 +66,7 @@ class Sealer:
 
     def seal(self, data: bytes, about: str, *, packed: bool = False) -> bytes:
         """`packed`: its parts are already, or it is not worth it."""
-        ring, data = self._ring, data if packed else pack(data)
+        ring, data = self._ring, pack(data, smaller=not packed)
         return ring.data_key().seal(data, about.encode()) if ring.keys else data
 
     def open(self, data: bytes, about: str) -> bytes:

@@ -20,7 +20,6 @@ from proxy.storage import keys
 from proxy.storage.connection import ask, connect
 from proxy.storage.pairs import PairStore
 from proxy.storage.reading import PairArchive
-from proxy.storage.reading import PairArchive
 from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
 from proxy.telemetry.metrics import Metrics
