@@ -29,6 +29,7 @@ dd{margin:0;overflow-wrap:anywhere;unicode-bidi:isolate}
 pre{margin:.25rem 0;padding:.75rem;background:var(--page);border:1px solid var(--line);border-radius:.35rem;
 font:13px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;
 max-height:30rem;overflow-y:auto}
+section>:last-child{margin-bottom:0}
 ol{margin:0;padding:0;list-style:none}
 li{padding:.5rem 0;border-top:1px solid var(--line)}
 li:first-child{border-top:0}
@@ -73,7 +74,7 @@ def show(found: dict[str, Any]) -> str:
         _request(pair.get("request") or {}),
         _agent(pair.get("agent") or {}),
         _steps(steps, pair.get("step_totals") or {}),
-        _legacy(pair.get("legacy")),
+        _legacy(pair.get("legacy"), pair.get("revisions") or []),
         _numbers(found, pair),
     )
 
@@ -124,7 +125,7 @@ def _done(steps: list[dict[str, Any]]) -> Html:
 def _overview(found: dict[str, Any], pair: dict[str, Any]) -> Html:
     rows = [
         ("why", f"{_WHY.get(found['reason'], found['reason'])} ({found['reason']})"),
-        ("in its words", found["detail"]),
+        ("said", found["detail"]),
         ("asked at", _time(found["at"])),
         ("agent took", _seconds(found["duration"])),
         ("route", found["route"]),
@@ -153,8 +154,8 @@ def _agent(agent: dict[str, Any]) -> Html:
     return _section("What the agent had so far", names(rows), content(agent.get("body")), _cut(agent))
 
 
-def _legacy(legacy: dict[str, Any] | None) -> Html:
-    title = "What the human workflow answered at once"
+def _legacy(legacy: dict[str, Any] | None, revisions: list[dict[str, Any]]) -> Html:
+    title = "What the human workflow answered"
     if legacy is None:
         return _section(title, element("p", "nothing yet", class_="none"))
     rows = [
@@ -163,6 +164,10 @@ def _legacy(legacy: dict[str, Any] | None) -> Html:
         ("decision", _plain(legacy.get("decision"))),
         ("took", _seconds(legacy.get("duration"))),
         *_headers(legacy),
+        *(
+            ("decided", f"{each['decision']}, {_time(each['decided_at'])} by {each['by'] or 'unknown'}")
+            for each in revisions
+        ),
     ]
     return _section(title, names(rows), content(legacy.get("body")), _cut(legacy))
 

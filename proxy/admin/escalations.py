@@ -8,9 +8,9 @@
 An escalation is {id, route, pair_id, at, reason, detail, request_id, trace_id, version, stage, method, target,
 duration} (`proxy.outcomes.escalation`).
 
-A link may be opened before its record is there: workers hand records over up to five times a second, and while the
-store is away they wait. So such a page says so, and looks again by itself for a while. Each view is logged, and its
-signature is not.
+A link may be opened before its record is there: a record is whole when legacy has answered, workers hand records over
+five times a second, and while the store is away they wait. So such a page says so, and looks again by itself for a
+while. Each view is logged, and its signature is not.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,8 @@ _log = structlog.get_logger()
 MAX_LOOKS: Final = 30
 """How often a page without a record looks again; each time it waits a second longer, up to LONGEST_LOOK."""
 LONGEST_LOOK: Final = 20
+
+_WHEN: Final = "It comes within a second once the human workflow has answered the request, or taken it for later."
 
 _HEADERS: Final = {
     "content-security-policy": policy(escalation_page.STYLE),
@@ -93,7 +95,7 @@ class EscalationApi:
         except StoreUnavailableError:
             return _wait(request, 503, "The store does not answer just now. What is kept is not lost.")
         if found is None:
-            return _wait(request, 404, "Its record has not arrived yet. That takes a second, or longer at busy times.")
+            return _wait(request, 404, "Its record has not arrived yet.", _WHEN)
         caller = request.get(CALLER)
         by = caller.name if caller is not None else "link"
         _log.info("escalation_viewed", id=escalation_id, route=route, by=by)
@@ -118,18 +120,18 @@ class EscalationApi:
         )
 
 
-def _wait(request: web.Request, status: int, why: str) -> web.Response:
+def _wait(request: web.Request, status: int, *why: str) -> web.Response:
     """A page that looks again by itself, as often as it may."""
     tries = request.query.get("again", "0")
     tried = int(tries) if tries.isascii() and tries.isdecimal() and len(tries) <= 4 else MAX_LOOKS
     if tried >= MAX_LOOKS:
         told = escalation_page.tell(
-            "It is not here", f"{why} It may also be too old to be kept. Load this page again later."
+            "It is not here", *why, "It may also be too old to be kept. Load this page again later."
         )
         return _html(told, status)
     pause = min(tried + 1, LONGEST_LOOK)
     target = request.rel_url.update_query(again=str(tried + 1))
-    told = escalation_page.tell("One moment", why, "This page looks again by itself.", refresh=f"{pause};url={target}")
+    told = escalation_page.tell("One moment", *why, "This page looks again by itself.", refresh=f"{pause};url={target}")
     return _html(told, status, {"retry-after": str(pause)})
 
 

@@ -14,6 +14,7 @@ from proxy.config.interpolate import Problem
 from proxy.config.listen_schema import Listen
 from proxy.config.rollout_checks import check_rollout
 from proxy.config.schema import Config
+from proxy.config.sharing_schema import Escalations
 from proxy.config.source import Path
 from proxy.config.upstream_schema import Upstream
 
@@ -25,6 +26,7 @@ def check(config: Config) -> list[Problem]:
         *_matches(config),
         *_addresses(config),
         *_listen(config.listen),
+        *_links(config.escalations),
         *_rollouts(config),
         *(problem for name, upstream in config.upstreams.items() for problem in _upstream_tls(name, upstream)),
     ]
@@ -84,6 +86,21 @@ def _listen(listen: Listen) -> Iterator[Problem]:
     if listen.proxy_protocol and not listen.trusted_proxies:
         sentence = "needs listen.trusted_proxies; name the load balancers whose PROXY header is believed"
         yield Problem(("listen", "proxy_protocol"), sentence)
+
+
+def _links(escalations: Escalations) -> Iterator[Problem]:
+    """Links need both; half of them would leave the human without any, and nobody would notice."""
+    if escalations.url is not None and escalations.secret is None:
+        yield Problem(
+            ("escalations", "url"), "needs escalations.secret, which signs the links; write at least 16 characters"
+        )
+    if escalations.url is not None and urlsplit(escalations.url)[3:] != ("", ""):
+        yield Problem(
+            ("escalations", "url"), "holds a query or a fragment, and a link's own comes behind it; leave it out"
+        )
+    if escalations.secret is not None and escalations.url is None and escalations.webhook is None:
+        sentence = "has a secret that signs nothing; give url (for links) or webhook beside it, or leave it out"
+        yield Problem(("escalations",), sentence)  # at the section: a problem shows the value that it is about
 
 
 def _upstream_tls(name: str, upstream: Upstream) -> Iterator[Problem]:

@@ -14,10 +14,10 @@ from proxy.model.ports import PairReader
 from proxy.outcomes.escalation import REASONS, summary
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask
-from proxy.storage.reading import MAX_LIMIT
 from proxy.storage.steps import StepStore
 
 MAX_LIMIT: Final = 500
+"""Of one page."""
 MAX_LOOKED: Final = 2_000
 """Entries that are looked at for one page; where few are of the reason that is asked for, it ends early."""
 

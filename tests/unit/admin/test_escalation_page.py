@@ -112,5 +112,10 @@ def test_many_steps_are_cut_and_counted() -> None:
     assert "and 7 more that are not shown" in text
 
 
+def test_what_was_decided_later_is_there() -> None:
+    decided = {"decision": "deny", "decided_at": "2026-11-23T09:00:00.000Z", "by": "mia", "via": "api"}
+    assert "deny, 2026-11-23 09:00:00.000 UTC by mia" in shown(revisions=[decided])
+
+
 def test_legacy_may_not_have_answered() -> None:
     assert "nothing yet" in shown(legacy=None)

@@ -164,3 +164,39 @@ def test_taking_any_certificate_and_naming_cas_is_a_contradiction() -> None:
 def test_without_a_limit_in_flight_the_queue_may_be_left_as_it_is() -> None:
     text = SMALL.replace(AGENT, "agent: {url: 'http://agent', max_inflight: 0, max_queue: 16}")
     assert loaded(text).upstreams["agent"].max_inflight == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            "{url: 'https://x.example'}",
+            "url: needs escalations.secret, which signs the links; write at least 16 characters",
+        ),
+        (
+            "{url: 'https://x.example/?a=b', secret: 0123456789abcdef}",
+            "url: holds a query or a fragment, and a link's own comes behind it; leave it out",
+        ),
+    ],
+)
+def test_links_to_escalations_need_url_and_secret(section: str, said: str) -> None:
+    assert problems(SMALL + f"escalations: {section}\n") == [f"c.yaml:13: escalations.{said}"]
+
+
+def test_a_secret_that_signs_nothing_is_refused_and_not_shown() -> None:
+    (problem,) = problems(SMALL + "escalations: {secret: 0123456789abcdef}\n")
+    assert "escalations: has a secret that signs nothing; give url (for links) or webhook beside it" in problem
+    assert "0123456789abcdef" not in problem
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "{url: 'https://x.example', secret: 0123456789abcdef}",
+        "{secret: 0123456789abcdef, webhook: {url: 'https://q.example'}}",
+        "{webhook: {url: 'https://q.example'}}",
+        "{valid: 1d}",
+    ],
+)
+def test_links_webhook_both_or_none(section: str) -> None:
+    loaded(SMALL + f"escalations: {section}\n")
