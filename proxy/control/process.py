@@ -19,7 +19,9 @@ import uvloop
 
 from proxy.admin import app as admin
 from proxy.admin.auth import Tokens
+from proxy.admin.escalations import EscalationApi
 from proxy.config.compile import sealing_keys
+from proxy.config.schema import Config
 from proxy.control import configuration, leftovers
 from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.controller import Controller
@@ -27,6 +29,7 @@ from proxy.control.debts import Debts
 from proxy.control.hub import Hub
 from proxy.control.intake import Intake
 from proxy.control.joining import Joiner
+from proxy.control.notifying import Notifier
 from proxy.control.operations import ControlOperations
 from proxy.control.recorder import Recorder
 from proxy.control.reload import Reloader
@@ -37,14 +40,18 @@ from proxy.model.tick import Tick
 from proxy.model.words import Process
 from proxy.storage import lastgood
 from proxy.storage.connection import Client, connect
+from proxy.storage.escalations import EscalationStore
 from proxy.storage.lastgood import LastGood
 from proxy.storage.late import LateStore
 from proxy.storage.pairs import PairStore
 from proxy.storage.probe import check
+from proxy.storage.reading import PairArchive
 from proxy.storage.replicas import ReplicaStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
+from proxy.storage.steps import StepStore
+from proxy.storage.untold import UntoldStore
 from proxy.telemetry import families, life, logs
 from proxy.telemetry.clock import SystemClock
 from proxy.telemetry.metrics import Metrics
@@ -107,9 +114,10 @@ class Control:
             sealing_keys(start.loaded.config), lambda about: self.metrics.count(families.UNREADABLE, about)
         )
         self.states = StateStore(redis)
-        self.pairs = PairStore(redis, self.metrics.count_dropped, self.sealer)
+        self.pairs = PairArchive(redis, self.sealer)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
-        self.recorder = Recorder(self.pairs, Spool(data_dir / "spool" / "control"), self.metrics, self.sealer)
+        writer, spool = PairStore(redis, self.metrics.count_dropped), data_dir / "spool" / "control"
+        self.recorder = Recorder(writer, Spool(spool, sealer=self.sealer), self.metrics, self.sealer)
         self.debts = Debts(self.metrics.count_dropped)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
         clock, source = SystemClock(), secrets.token_hex(8)
@@ -125,6 +133,17 @@ class Control:
         self.operations = ControlOperations(
             self.controller, self.reloader, lambda: self.hub.serving, lambda: ending.draining
         )
+        escalations = EscalationStore(redis, self.pairs, StepStore(redis, self.sealer))
+        self.escalations = EscalationApi(
+            self.operations, escalations, lambda: self._config().escalations.secret or "", clock
+        )
+        self.notifier = Notifier(
+            UntoldStore(redis), escalations, self._config, lambda: sharing.leads, self.metrics, clock
+        )
+
+    def _config(self) -> Config:
+        """The one that runs."""
+        return self.controller.loaded.config
 
     async def take(self, tick: Tick, live: bool) -> None:
         """A tick on its way from a worker: into the metrics, to the guards, to the store. Raises nothing: a tick that
@@ -186,6 +205,7 @@ async def _start(
     except StoreError as error:
         raise ConfigError(str(error), path="store") from error
     parts.push_async_callback(control.controller.close)
+    parts.push_async_callback(stop, spawn(control.notifier.run(), "notifier"))
     parts.push_async_callback(stop, spawn(control.joiner.run(), "joiner"))
     await control.hub.start()
     parts.push_async_callback(control.hub.close)
@@ -194,12 +214,18 @@ async def _start(
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, control.reloader.hint)
     tokens = Tokens(config.admin.tokens_file) if config.admin.tokens_file else None
     application = admin.create_app(
-        control.operations, control.pairs, control.metrics, control.states, tokens=tokens, decisions=control.intake
+        control.operations,
+        control.pairs,
+        control.metrics,
+        control.states,
+        tokens=tokens,
+        decisions=control.intake,
+        escalations=control.escalations,
     )
     runner = await admin.start(application, config.admin.address.host, config.admin.address.port)
     parts.push_async_callback(runner.cleanup)
     parts.push_async_callback(
-        stop, spawn(leftovers.hand_over(data_dir, worker_count(config), control.take), "leftovers")
+        stop, spawn(leftovers.hand_over(data_dir, worker_count(config), control.take, control.sealer), "leftovers")
     )
     host, port = runner.addresses[0][:2]
     life.say_ready(options.ready_fd, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

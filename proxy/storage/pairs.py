@@ -1,25 +1,22 @@
-"""Pairs and evidence in the store: `PairWriter` and `PairReader` of `proxy.model.ports`.
+"""Pairs and evidence on their way into the store: `PairWriter` of `proxy.model.ports`.
 
 The rule: a batch is (source, seq), and it is written exactly once, whatever is sent again. Of each source the highest
 number written is kept; batches of one source come in order, so a number at or below it was written. Totals, users,
 pairs and that mark change in one script.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import orjson
 import structlog
 
-from proxy.model.errors import SealError, StoreError, StoreFormatError, StoreUnavailableError
+from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
 from proxy.model.rollouts import OTHER, Batch
 from proxy.model.tick import pack_buckets
 from proxy.model.words import Arm
 from proxy.storage import keys, totals
-from proxy.storage.connection import Client, execute, translate, translated
+from proxy.storage.connection import Client, translate, translated
 from proxy.storage.scripts import OLD_LAYOUT, VERDICTS, WRITE_BATCH
-from proxy.storage.sealing import Sealer
 from proxy.storage.tally import MAX_NAMED
 from proxy.storage.upgrade import upgrade
 
@@ -44,13 +41,6 @@ OUTCOMES_FULL: Final = "outcomes_full"
 GRACE_SECONDS: Final = 30 * 86_400
 """How long after its pair has expired a late decision is told from one of which nobody has heard."""
 
-MAX_LIMIT: Final = 500
-PAGE_BYTES: Final = 8 << 20
-"""A page ends after this many bytes of documents."""
-
-_CHUNK: Final = 50
-_ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
-_PAIR_ID: Final = re.compile(r"([a-z0-9_-]{1,64})\.(\d{1,20}-\d{1,20})")
 _VERDICT_NUMBER: Final[dict[str | None, int]] = {None: 0, **{word: n for n, word in enumerate(VERDICTS, start=1)}}
 
 
@@ -59,13 +49,10 @@ def _tell_nobody(_route: str, _reason: str, _pairs: int) -> None:
 
 
 class PairStore:
-    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached. `sealer`
-    opens documents; one that does not open is shown as `{id, unreadable: why}`."""
+    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached."""
 
-    def __init__(
-        self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody, sealer: Sealer | None = None
-    ) -> None:
-        self._redis, self._dropped, self._sealer = redis, dropped, sealer or Sealer()
+    def __init__(self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
+        self._redis, self._dropped = redis, dropped
         self._crowded: set[str] = set()  # routes of which it was logged that they have more names than are kept apart
 
     async def write(self, batches: list[Batch]) -> list[bool]:
@@ -107,84 +94,6 @@ class PairStore:
             self._crowded.add(route)
             hint = f"there are more than {MAX_NAMED} segments or pairs of decisions; the others are counted as {OTHER}"
             _log.warning("names_beyond_bound", route=route, hint=hint)
-
-    async def pairs(
-        self, route: str, *, verdict: str | None = None, before: str | None = None, limit: int = 50
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """See `PairReader`. `limit` is cut to MAX_LIMIT."""
-        if verdict is not None and verdict not in VERDICTS:
-            raise ValueError(f"{verdict!r} is no verdict; it is one of {', '.join(VERDICTS)}")
-        if before is not None and not _ID.fullmatch(before):
-            raise ValueError(f"{before!r} is no cursor; take it from `next` of the page before")
-        limit = max(1, min(limit, MAX_LIMIT))
-        found: list[dict[str, Any]] = []
-        size = 0
-        while True:
-            count = min(_CHUNK, limit + 1 - len(found))
-            places, documents = await self._older(route, verdict, before, count)
-            there = False
-            for place, (entry_id, document) in zip(places, documents, strict=True):
-                if document is None:
-                    continue
-                there = True
-                if len(found) == limit or size >= PAGE_BYTES:
-                    return found, before
-                found.append(self._decode(route, entry_id, document))
-                size += len(document)
-                before = place
-            # An index may hold ids of pairs that were trimmed; once a whole chunk is gone, so are all older ones.
-            if len(places) < count or not there:
-                return found, None
-            before = places[-1]
-
-    async def pair(self, pair_id: str) -> dict[str, Any] | None:
-        match = _PAIR_ID.fullmatch(pair_id)
-        if match is None:
-            return None
-        route, entry_id = match.groups()
-        ((_, document),) = await self._documents(route, [entry_id])
-        return self._decode(route, entry_id, document) if document is not None else None
-
-    def _decode(self, route: str, entry_id: str, document: bytes) -> dict[str, Any]:
-        pair_id = f"{route}.{entry_id}"
-        try:
-            pair = orjson.loads(self._sealer.open(document, route))
-        except SealError as error:
-            return {"id": pair_id, "unreadable": str(error)}
-        except orjson.JSONDecodeError:
-            pair = None
-        if not isinstance(pair, dict):
-            raise StoreFormatError(keys.pairs(route), f"entry {entry_id} is no pair")
-        return {"id": pair_id, **pair}
-
-    async def _older(
-        self, route: str, verdict: str | None, before: str | None, count: int
-    ) -> tuple[list[str], list[tuple[str, bytes | None]]]:
-        """Up to `count` places in the order of the pairs or of their verdicts, newest first, and the pairs there: id
-        and document, None where it is gone."""
-        stream = keys.pairs(route) if verdict is None else keys.verdict(route, verdict)
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(keys.layout(route))
-        pipeline.xrevrange(stream, max=f"({before}" if before else "+", min="-", count=count)
-        layout, entries = await execute(pipeline, [keys.layout(route), stream])
-        totals.check_layout(route, layout)
-        places = [place.decode() for place, _ in entries]
-        if verdict is None:
-            return places, [_document(route, entry) for entry in entries]
-        # Layout 2 gave an entry its pair's own id.
-        return places, await self._documents(route, [fields.get(b"of", place).decode() for place, fields in entries])
-
-    async def _documents(self, route: str, ids: list[str]) -> list[tuple[str, bytes | None]]:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(keys.layout(route))
-        for entry_id in ids:
-            pipeline.xrange(keys.pairs(route), min=entry_id, max=entry_id)
-        layout, *found = await execute(pipeline, [keys.layout(route)] + [keys.pairs(route)] * len(ids))
-        totals.check_layout(route, layout)
-        return [
-            _document(route, entries[0]) if entries else (entry_id, None)
-            for entry_id, entries in zip(ids, found, strict=True)
-        ]
 
 
 class _Reply(NamedTuple):
@@ -239,10 +148,3 @@ def _raise_worst(errors: list[StoreError]) -> None:
             raise error
     if errors:
         raise errors[0]
-
-
-def _document(route: str, entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[str, bytes | None]:
-    entry_id, fields = entry
-    if b"pair" not in fields:
-        raise StoreFormatError(keys.pairs(route), f"entry {entry_id.decode()} is no pair")
-    return entry_id.decode(), fields[b"pair"]

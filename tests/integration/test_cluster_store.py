@@ -10,6 +10,7 @@ from proxy.model.words import Phase
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
 from proxy.storage.pairs import PairStore
+from proxy.storage.reading import PairArchive
 from proxy.storage.rollouts import StateStore
 from tests.valkey import Cluster
 
@@ -27,12 +28,12 @@ async def redis(cluster: Cluster) -> AsyncIterator[Client]:
 
 def batch(seq: int, route: str) -> Batch:
     users = {(*STAGE, 5_000): (frozenset({1, 2}), frozenset({seq}))}
-    return Batch(route, "w1", seq, {STAGE: SEEN}, users, (Kept("matched", b'{"seq":%d}' % seq),))
+    return Batch(route, "w1", seq, {STAGE: SEEN}, users, (Kept("matched", b'{"seq":%d,"verdict":"matched"}' % seq),))
 
 
 async def test_batches_of_all_slots_are_written_at_once_and_once(cluster: Cluster, redis: Client) -> None:
     assert len({cluster.owner(keys.pairs(route)).port for route in ROUTES}) == 3
-    pairs, states = PairStore(redis), StateStore(redis)
+    pairs, states, archive = PairStore(redis), StateStore(redis), PairArchive(redis)
     batches = [batch(seq, route) for seq in (1, 2) for route in ROUTES]
     assert await pairs.write(batches) == [True] * len(batches)
     assert await pairs.write([*batches, batch(3, ROUTES[0])]) == [False] * len(batches) + [True]
@@ -41,9 +42,9 @@ async def test_batches_of_all_slots_are_written_at_once_and_once(cluster: Cluste
         assert (found.legacy.requests, found.segments, found.decisions) == (4, {"a": (2, 0)}, {("x", "y"): 2})
         assert await states.users(route, *STAGE, 5_000) == Users(2, 2)
         assert await states.stages(route) == [STAGE]
-        page, _ = await pairs.pairs(route, verdict="matched")
+        page, _ = await archive.pairs(route, verdict="matched")
         assert [pair["seq"] for pair in page] == [2, 1]
-        assert await pairs.pair(page[0]["id"]) == page[0]
+        assert await archive.pair(page[0]["id"]) == page[0]
 
 
 async def test_what_is_not_ours_costs_its_own_route_alone(redis: Client) -> None:

@@ -22,6 +22,7 @@ from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
 from proxy.storage.packing import unpack
 from proxy.storage.pairs import PairStore
+from proxy.storage.reading import PairArchive
 from proxy.storage.rollouts import StateStore
 from proxy.storage.spool import Spool
 from proxy.telemetry.families import PAIRS
@@ -42,7 +43,7 @@ class Desk:
     def __init__(self, recorder: Recorder, redis: Client, spool: Spool, metrics: Metrics) -> None:
         self.recorder, self.spool, self.metrics = recorder, spool, metrics
         self.redis = redis
-        self.pair_store, self.states = PairStore(redis), StateStore(redis)
+        self.archive, self.states = PairArchive(redis), StateStore(redis)
 
     async def ids(self, route: str = "refunds") -> list[str]:
         """The request ids of all stored pairs, oldest first."""
@@ -126,11 +127,13 @@ async def test_a_tick_is_pairs_and_evidence_when_submit_returns(desk: Desk) -> N
     )
     assert await desk.ids() == ["a", "b", "c"]
     decisions = {("yes", "yes"): 1, ("yes", "no"): 1}
-    assert await desk.evidence() == Evidence(ArmCount(3), ArmCount(1, 1), matched=1, mismatched=1, decisions=decisions)
+    assert await desk.evidence() == Evidence(
+        ArmCount(3), ArmCount(1, 1), matched=1, mismatched=1, decisions=decisions, fields={"$.d": (1, 0)}
+    )
     assert await desk.users() == Users(0, 2)
     assert desk.counted(PAIRS.name, "refunds", "matched") == 1
     assert desk.counted(PAIRS.name, "refunds", "mismatched") == 1
-    (newest, *_), _ = await desk.pair_store.pairs("refunds", verdict="mismatched")
+    (newest, *_), _ = await desk.archive.pairs("refunds", verdict="mismatched")
     assert newest["request_id"] == "b"
     assert (newest["legacy"]["decision"], newest["agent"]["decision"]) == ("yes", "no")
 
@@ -218,8 +221,9 @@ async def test_what_the_bound_drops_is_counted_and_its_evidence_is_not_lost(valk
         assert await desk.ids() == kept
         await desk.recorder.submit(tick(21, ok=2))
         decisions = {("yes", "yes"): 20, ("yes", "no"): 20}
+        fields = {"$.d": (20, 0)}
         assert await desk.evidence() == Evidence(
-            ArmCount(42), ArmCount(), matched=20, mismatched=20, decisions=decisions
+            ArmCount(42), ArmCount(), matched=20, mismatched=20, decisions=decisions, fields=fields
         )
         assert await desk.users() == Users(0, 60)
 

@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from proxy.model.errors import StoreFormatError, StoreUnavailableError
 from proxy.model.rollouts import ANOTHER, OTHER, ArmCount, Batch, Evidence, Kept, Users
-from proxy.storage import keys, pairs, totals
+from proxy.storage import keys, totals
 from proxy.storage.connection import ask, connect
 from proxy.storage.pairs import PairStore
+from proxy.storage.reading import PairArchive
 from proxy.storage.rollouts import StateStore
 from tests.valkey import Valkey
 
@@ -35,7 +36,9 @@ def store(redis: aredis.Redis) -> PairStore:
 
 def batch(seq: int, *verdicts: str, route: str = "refunds", source: str = "w1", **more: Any) -> Batch:
     """A batch with one pair for each verdict, and evidence that counts the pairs as requests."""
-    documents = tuple(Kept(word, orjson.dumps({"seq": seq, "n": n})) for n, word in enumerate(verdicts))
+    documents = tuple(
+        Kept(word, orjson.dumps({"seq": seq, "n": n, "verdict": word})) for n, word in enumerate(verdicts)
+    )
     evidence = Evidence(
         ArmCount(requests=len(verdicts)),
         matched=verdicts.count("matched"),
@@ -52,12 +55,12 @@ def full(seq: int) -> Batch:
     return Batch("refunds", "w1", seq, {STAGE: evidence}, served, (Kept("matched", b"{}"),))
 
 
-async def stored(store: PairStore, route: str = "refunds", **query: Any) -> list[tuple[int, int]]:
+async def stored(store: PairStore, route: str = "refunds") -> list[tuple[int, int]]:
     """(seq, n) of all pairs, oldest first."""
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
-        page, cursor = await store.pairs(route, before=cursor, **query)
+        page, cursor = await PairArchive(store._redis).pairs(route, before=cursor)
         found += page
         if cursor is None:
             return [(pair["seq"], pair["n"]) for pair in reversed(found)]
@@ -191,75 +194,6 @@ async def test_all_users_that_there_can_be_fit_in_one_batch(store: PairStore, re
     assert await redis.strlen(keys.users("refunds", *STAGE, 0, "agent")) == 12_500
 
 
-async def test_pages_are_newest_first_and_meet_without_gap(store: PairStore) -> None:
-    for seq in range(1, 5):
-        await store.write([batch(seq, *["matched"] * 60)])
-    page, cursor = await store.pairs("refunds", limit=100)
-    assert [(pair["seq"], pair["n"]) for pair in page[:2]] == [(4, 59), (4, 58)]
-    assert len(page) == 100
-    second, cursor = await store.pairs("refunds", limit=100, before=cursor)
-    third, end = await store.pairs("refunds", limit=100, before=cursor)
-    assert end is None
-    ids = [pair["id"] for pair in page + second + third]
-    assert len(set(ids)) == len(ids) == 240
-
-
-async def test_a_full_last_page_has_no_cursor(store: PairStore) -> None:
-    await store.write([batch(1, *["matched"] * 10)])
-    page, cursor = await store.pairs("refunds", limit=10)
-    assert len(page) == 10
-    assert cursor is None
-
-
-async def test_one_verdict_among_many_is_found_directly(store: PairStore, redis: aredis.Redis) -> None:
-    for seq in range(1, 11):
-        await store.write([batch(seq, *["matched"] * 99, "mismatched")])
-    assert await stored(store, verdict="mismatched", limit=4) == [(seq, 99) for seq in range(1, 11)]
-    assert await calls(redis, "xrange") == 12  # the ten, and twice one that only shows that there is a next page
-    assert await stored(store, verdict="incomparable") == []
-
-
-async def test_a_record_of_one_arm_has_no_verdict(store: PairStore) -> None:
-    await store.write([Batch("refunds", "w1", 1, pairs=(Kept(None, b'{"seq":1,"n":0}'),))])
-    assert await stored(store) == [(1, 0)]
-    for verdict in ("matched", "mismatched", "incomparable"):
-        assert await stored(store, verdict=verdict) == []
-
-
-async def test_an_index_may_know_pairs_that_are_gone(store: PairStore, redis: aredis.Redis) -> None:
-    await store.write([batch(1, *["mismatched"] * 5), batch(2, *["mismatched"] * 5)])
-    page, _ = await store.pairs("refunds", verdict="mismatched")
-    await redis.xtrim(keys.pairs("refunds"), maxlen=5, approximate=False)
-    assert await stored(store, verdict="mismatched") == [(2, n) for n in range(5)]
-    assert await store.pair(page[-1]["id"]) is None
-    assert await store.pair(page[0]["id"]) == page[0]
-
-
-async def test_a_page_of_large_pairs_ends_early_with_a_cursor(
-    store: PairStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pairs, "PAGE_BYTES", 25)
-    await store.write([batch(1, *["matched"] * 5)])  # 15 bytes each
-    page, cursor = await store.pairs("refunds", limit=5)
-    assert [pair["n"] for pair in page] == [4, 3]
-    page, cursor = await store.pairs("refunds", limit=5, before=cursor)
-    assert [pair["n"] for pair in page] == [2, 1]
-
-
-async def test_nothing_is_found_where_nothing_is(store: PairStore) -> None:
-    assert await store.pairs("refunds") == ([], None)
-    assert await store.pairs("refunds", verdict="matched") == ([], None)
-    for pair_id in ("refunds.1-1", "refunds.1", "1-1", "", "refunds.1-1.1-1", "re{f}unds.1-1", "refunds.x-y"):
-        assert await store.pair(pair_id) is None
-
-
-async def test_a_cursor_or_verdict_that_is_none_is_refused(store: PairStore) -> None:
-    with pytest.raises(ValueError, match="'yesterday' is no cursor; take it from `next`"):
-        await store.pairs("refunds", before="yesterday")
-    with pytest.raises(ValueError, match="'passed' is no verdict; it is one of matched, mismatched, incomparable"):
-        await store.pairs("refunds", verdict="passed")
-
-
 @pytest.mark.parametrize(
     ("key", "put", "problem"),
     [
@@ -296,27 +230,6 @@ async def test_what_is_not_ours_is_refused_by_name_and_left_as_it_is(
     assert await everything(redis) == before
 
 
-@pytest.mark.parametrize("fields", [{"pair": b"{"}, {"pair": b"[1]"}, {"pair": b"\xff"}, {"other": b"{}"}])
-async def test_a_garbage_entry_is_named(store: PairStore, redis: aredis.Redis, fields: dict[str, bytes]) -> None:
-    (field, value), *_ = fields.items()
-    entry = (await ask(redis, "XADD", keys.pairs("refunds"), "*", field, value)).decode()
-    named = rf"crossfade:\{{refunds\}}:pairs: entry {entry} is no pair"
-    with pytest.raises(StoreFormatError, match=named):
-        await store.pairs("refunds")
-    with pytest.raises(StoreFormatError, match=named):
-        await store.pair(f"refunds.{entry}")
-
-
-async def test_a_newer_layout_is_not_read(store: PairStore, redis: aredis.Redis) -> None:
-    await store.write([batch(1, "matched")])
-    await redis.set(keys.layout("refunds"), "4")
-    newer = r"format: is b'4', and this Crossfade knows 3; run a newer Crossfade or use another store"
-    with pytest.raises(StoreFormatError, match=newer):
-        await store.pairs("refunds")
-    with pytest.raises(StoreFormatError, match=newer):
-        await totals.read(redis, "refunds", *STAGE)
-
-
 async def test_an_unreachable_store_goes_before_a_bad_key(store: PairStore, redis: aredis.Redis) -> None:
     await redis.set(keys.pairs("refunds"), "banana")
     await store.write([batch(1, "matched", route="other")])
@@ -327,11 +240,6 @@ async def test_an_unreachable_store_goes_before_a_bad_key(store: PairStore, redi
 
 async def everything(redis: aredis.Redis) -> dict[bytes, Any]:
     return {key: await ask(redis, "DUMP", key) for key in await ask(redis, "KEYS", "*")}
-
-
-async def calls(redis: aredis.Redis, command: str) -> int:
-    stats = await redis.info("commandstats")
-    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from proxy.model.rollouts import ArmCount, Batch, Evidence, Kept, Users
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
 from proxy.storage.pairs import PairStore
+from proxy.storage.reading import PairArchive
 from proxy.storage.rollouts import StateStore
 from proxy.storage.upgrade import upgrade
 from tests.valkey import Valkey
@@ -22,7 +23,7 @@ _COUNTS = (
 LAYOUT_1: tuple[tuple[str | int, ...], ...] = (
     ("SET", "crossfade:{refunds}:format", 1),
     ("XADD", "crossfade:{refunds}:pairs", "1795530743953-0", "pair", '{"seq":1,"n":0}'),
-    ("XADD", "crossfade:{refunds}:pairs", "1795530743954-0", "pair", '{"seq":2,"n":0}'),
+    ("XADD", "crossfade:{refunds}:pairs", "1795530743954-0", "pair", '{"seq":2,"n":0,"verdict":"mismatched"}'),
     ("XADD", "crossfade:{refunds}:verdict:matched", "1795530743953-0", "", ""),
     ("XADD", "crossfade:{refunds}:verdict:mismatched", "1795530743954-0", "", ""),
     ("SET", "crossfade:{refunds}:seen:w1", 3, "EX", 604_800),
@@ -55,7 +56,7 @@ def batch(seq: int, source: str = "w1") -> Batch:
 
 
 async def test_it_is_read_before_anything_is_written(redis: Client) -> None:
-    states, pairs = StateStore(redis), PairStore(redis)
+    states, pairs = StateStore(redis), PairArchive(redis)
     for stage in STAGES:
         assert await states.evidence("refunds", *stage) == SEEN
     assert await states.users("refunds", *STAGES[0], 5_000) == Users()
@@ -73,7 +74,7 @@ async def test_the_first_write_brings_it_up_and_adds_to_it_once(redis: Client) -
     assert await states.evidence("refunds", "v1", 1, "canary") == Evidence(
         ArmCount(11, 1, 2), ArmCount(8, 3, 0), 1, 1, 0, drawn=2
     )
-    assert len((await pairs.pairs("refunds"))[0]) == 4
+    assert len((await PairArchive(redis).pairs("refunds"))[0]) == 4
 
 
 async def test_the_evidence_of_earlier_versions_can_be_found_newest_first(redis: Client) -> None:
