@@ -130,7 +130,8 @@ def _wait(request: web.Request, status: int, *why: str) -> web.Response:
         )
         return _html(told, status)
     pause = min(tried + 1, LONGEST_LOOK)
-    target = request.rel_url.update_query(again=str(tried + 1))
+    # Only the query, so that it leads back here under whatever path a proxy in front has put this side.
+    target = f"?{request.rel_url.update_query(again=str(tried + 1)).raw_query_string}"
     told = escalation_page.tell("One moment", *why, "This page looks again by itself.", refresh=f"{pause};url={target}")
     return _html(told, status, {"retry-after": str(pause)})
 
