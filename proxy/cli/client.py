@@ -63,6 +63,9 @@ class AdminClient:
             body = {"key_base64": b64encode(key).decode()}
         return self._ask("POST", f"/api/v1/routes/{quote(name, safe='')}/explain", body)
 
+    def outcomes(self, outcomes: list[Any]) -> dict[str, Any]:
+        return self._ask("POST", "/api/v1/outcomes", {"outcomes": outcomes})
+
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = self._list(name, "history", limit)["events"]
         return events

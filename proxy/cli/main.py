@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "pairs": Source("proxy.cli.pairs", "Show what both arms did with the same requests.", _OPERATE),
     "escalations": Source("proxy.cli.escalations", "Show what the agent handed over to the human.", _OPERATE),
     "escalation": Source("proxy.cli.escalations", "Show all that is known of one of these.", _OPERATE),
+    "outcomes": Source("proxy.cli.outcomes", "Tell what humans decided, to close pairs that wait.", _OPERATE),
     "explain": Source("proxy.cli.explain", "Say which arm a user gets, now and at each stage, and why.", _OPERATE),
     "history": Source("proxy.cli.history", "Show who or what moved a rollout, and on what evidence.", _OPERATE),
     "evidence": Source("proxy.cli.history", "Show what was seen at each stage, of earlier versions too.", _OPERATE),

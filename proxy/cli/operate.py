@@ -1,12 +1,11 @@
 """The operator's verbs: each asks the admin API, says how the rollout then stands and adds nothing of its own."""
 
-import getpass
 from typing import Any
 
 import click
 
 from proxy.cli.client import AdminClient
-from proxy.cli.options import with_admin
+from proxy.cli.options import user_name, with_admin
 from proxy.model.words import Verb
 
 
@@ -15,7 +14,7 @@ def _verb(verb: Verb, text: str) -> click.Command:
 
     @with_admin
     def ask(client: AdminClient, route: str, reason: str, full: bool = False) -> None:
-        body: dict[str, Any] = {"reason": reason, "actor": _user()}
+        body: dict[str, Any] = {"reason": reason, "actor": user_name()}
         document = client.command(route, verb, body | {"full": True} if full else body)
         where = f"{document['stage']}, {document['weight']:g} % to {document['agent']}"
         click.echo(f"{document['name']}: {document['phase']} at {where}")
@@ -37,12 +36,5 @@ retry = _verb(Verb.RETRY, "Start the rolled-back rollout of ROUTE again from its
 @with_admin
 def reload(client: AdminClient) -> None:
     """Read the configuration again. A bad file changes nothing, and is explained."""
-    answer = client.reload({"actor": _user()})
+    answer = client.reload({"actor": user_name()})
     click.echo(f"{answer['result']}: snapshot {answer['snapshot']}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""  # a user without a name, as in a container

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import getpass
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -36,3 +37,11 @@ def with_admin(command: Command) -> Command:
     where = click.option("--admin", metavar="URL", envvar="CROSSFADE_ADMIN", show_envvar=True, default=DEFAULT,
                          show_default=True, help="Where the admin API listens.")  # fmt: skip
     return where(with_options)
+
+
+def user_name() -> str:
+    """Who runs the command; empty for a user without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from proxy.config.gates_schema import Allowance
 from proxy.config.interpolate import Problem
 from proxy.config.rollout_schema import Rollout
-from proxy.config.units import format_percent
+from proxy.config.units import format_duration, format_percent
 from proxy.model.snapshot import BUCKETS
 
 
 def check_rollout(rollout: Rollout) -> Iterator[Problem]:
     yield from _compare(rollout)
+    yield from _pending(rollout)
     yield from _gates(rollout)
     yield from _holdback(rollout)
     if rollout.split is None:
@@ -26,6 +27,20 @@ def _compare(rollout: Rollout) -> Iterator[Problem]:
     for name, why in (("labels", "the value that it names"), ("cost", "by which a miss is told")):
         if getattr(compare, name) and compare.decision is None:
             yield Problem(("compare", name), f"needs compare.decision, {why}")
+
+
+def _pending(rollout: Rollout) -> Iterator[Problem]:
+    pending, record = rollout.pending, rollout.record
+    if pending is None:
+        return
+    if rollout.compare.decision is None:
+        yield Problem(("pending",), "needs compare.decision, which the human's late decision is compared with")
+    if record.percent == 0:
+        yield Problem(("pending",), "needs recorded pairs, and there will be none: record.percent is 0")
+    if pending.expires > record.max_age:
+        kept = format_duration(record.max_age)
+        told = f"is longer than the {kept} of record.max_age, after which a pair is gone, and cannot be decided"
+        yield Problem(("pending", "expires"), told)
 
 
 def _gates(rollout: Rollout) -> Iterator[Problem]:

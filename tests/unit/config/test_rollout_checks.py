@@ -59,6 +59,20 @@ def test_gates_of_recorded_pairs_need_some(nothing: str, key: str) -> None:
     assert rollout(f"{nothing}").gates.segments is None
 
 
+def test_a_late_decision_needs_one_to_be_compared_with_and_a_pair_that_is_still_there() -> None:
+    pending = "pending: {expires: 14d}"
+    assert said(pending) == ["pending: needs compare.decision, which the human's late decision is compared with"]
+    with_decision = f"{pending}\ncompare: {{decision: $.d}}"
+    assert said(f"{with_decision}\nrecord: {{percent: 0}}") == [
+        "pending: needs recorded pairs, and there will be none: record.percent is 0"
+    ]
+    assert said(f"{with_decision}\nrecord: {{max_age: 7d}}") == [
+        'pending.expires: "14d" is longer than the 7d of record.max_age, after which a pair is gone, and cannot be'
+        " decided"
+    ]
+    assert rollout(with_decision).pending is not None
+
+
 def test_a_holdback_cuts_the_last_stage_and_no_other() -> None:
     assert said("holdback: 60") == [
         "holdback: 60 leaves the agent 40 percent, fewer than the 50 of stage expand-50; only the last stage may be cut"
