@@ -52,6 +52,8 @@ def differing(legacy: Any, agent: Any, **rules: Any) -> list[str]:
         ({"d": 1}, {"d": 1.0}, MATCHED),
         ({"d": 1}, {"d": True}, MISMATCHED),
         ({"d": 0}, {"d": False}, MISMATCHED),
+        ({"d": [{"x": 0}]}, {"d": [{"x": False}]}, MISMATCHED),
+        ({"d": {"x": 1, "y": 2}}, {"d": {"y": 2, "x": 1}}, MATCHED),
         ({"d": 1}, {"d": "1"}, MISMATCHED),
         ({"d": None}, {"d": None}, MATCHED),
         ({"d": None}, {"d": 0}, MISMATCHED),
