@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import click
 import orjson
@@ -13,11 +13,10 @@ from rich.text import Text
 from proxy.cli.client import AdminClient
 from proxy.cli.options import json_option, with_admin
 from proxy.cli.output import print_json, print_json_line, show
+from proxy.cli.pages import entries
 from proxy.cli.tables import NONE, card, grid
 from proxy.outcomes.escalation import REASONS
 from proxy.telemetry.visible import visible
-
-_PAGE: Final = 500
 
 
 @click.command()
@@ -28,7 +27,7 @@ _PAGE: Final = 500
 @with_admin
 def escalations(client: AdminClient, route: str, reason: str | None, limit: int, as_json: bool) -> None:
     """Show what the agent of ROUTE handed over to the human, newest first."""
-    found = _pages(client, route, reason, limit)
+    found = entries(client.escalations, route, "escalations", limit, reason=reason)
     if as_json:
         for escalation in found:
             print_json_line(escalation)
@@ -51,17 +50,6 @@ def escalation(client: AdminClient, route: str, escalation_id: str, as_json: boo
         print_json(found)
     else:
         show(escalation_view(found))
-
-
-def _pages(client: AdminClient, route: str, reason: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    before = None
-    while limit > 0:
-        page = client.escalations(route, reason=reason, before=before, limit=min(limit, _PAGE))
-        yield from page["escalations"]
-        limit -= len(page["escalations"])
-        before = page["next"]
-        if before is None:
-            return
 
 
 def escalations_table(found: Iterable[dict[str, Any]]) -> RenderableType:

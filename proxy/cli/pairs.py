@@ -1,8 +1,8 @@
 """`crossfade pairs`: what both arms did with the same requests."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import RenderableType
@@ -11,10 +11,9 @@ from rich.text import Text
 from proxy.cli.client import AdminClient
 from proxy.cli.options import with_admin
 from proxy.cli.output import print_json_line, show
+from proxy.cli.pages import entries
 from proxy.cli.tables import NONE, grid, verdict
 from proxy.model.words import Match
-
-_PAGE: Final = 500
 
 
 @click.command()
@@ -27,7 +26,7 @@ _PAGE: Final = 500
 @with_admin
 def pairs(client: AdminClient, route: str, wanted: str | None, limit: int, as_json: bool) -> None:
     """Show what both arms did with the same requests of ROUTE, newest first."""
-    found = _pages(client, route, wanted, limit)
+    found = entries(client.pairs, route, "pairs", limit, verdict=wanted)
     if as_json:
         for pair in found:
             print_json_line(pair)
@@ -37,17 +36,6 @@ def pairs(client: AdminClient, route: str, wanted: str | None, limit: int, as_js
         show(pairs_table(shown))
     else:
         click.echo("no pairs" if wanted is None else f"no pairs are {wanted}", err=True)
-
-
-def _pages(client: AdminClient, route: str, wanted: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    before = None
-    while limit > 0:
-        page = client.pairs(route, verdict=wanted, before=before, limit=min(limit, _PAGE))
-        yield from page["pairs"]
-        limit -= len(page["pairs"])
-        before = page["next"]
-        if before is None:
-            return
 
 
 def pairs_table(pairs: Iterable[dict[str, Any]]) -> RenderableType:
