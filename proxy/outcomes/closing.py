@@ -157,8 +157,10 @@ def _revision(outcome: LateOutcome, rules: Rules) -> dict[str, Any]:
 
 def as_recorded(decision: Any, rules: Rules) -> Any:
     """A decision as it would be kept had legacy's answer held it: by its label, and hidden where that would be."""
-    members = rules.waiting.members if rules.waiting is not None else ()
+    members, place = (rules.waiting.members, rules.waiting.decision) if rules.waiting is not None else ((), "")
     if not members:
+        if place.startswith("$") and rules.chooser.covers(place):
+            return MASK
         return rules.redactor.value(rules.comparer.name(decision))
     answer = decision
     for member in reversed(members):

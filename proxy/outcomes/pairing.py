@@ -16,8 +16,10 @@ from proxy.model.records import Outcome, Record
 from proxy.model.words import Arm, Failure, Match
 from proxy.outcomes import body, labels, noise, pending
 from proxy.outcomes.body import NO_BODY, Body, Kind
+from proxy.outcomes.choosing import Chooser
 from proxy.outcomes.compare import Answer, Comparer, Comparison, Difference
 from proxy.outcomes.decision import MISSING, check_path, compile_path, path_text
+from proxy.outcomes.escalation import CONFIDENCE
 from proxy.outcomes.redact import MASK, Redactor, look
 
 
@@ -27,6 +29,7 @@ class Rules:
 
     comparer: Comparer
     redactor: Redactor
+    chooser: Chooser
     segment: Callable[[Any], Any] | None = None
     """Finds in a request's body what `gates.segments.by` names."""
     says_yes: Callable[[Any], bool] | None = None
@@ -35,6 +38,8 @@ class Rules:
     """By what an answer of legacy is none yet."""
     costs: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """What misses cost, by (legacy's decision, the agent's) as they are counted; another one costs 1."""
+    confidence_hidden: bool = False
+    """The agent's confidence is not kept, so no reason may tell it."""
 
 
 class Pair(NamedTuple):
@@ -72,9 +77,11 @@ def rules(rollout: Rollout) -> Rules:
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from None
     comparer = Comparer(compare)
+    chooser = Chooser(rollout.record, rollout.salt)
     return Rules(
         comparer,
         Redactor(rollout.record.redact),
+        chooser,
         compile_path(segments.by) if segments is not None else None,
         labels.one_of(map(comparer.name, direction.yes)) if direction is not None else None,
         pending.waiting(rollout.pending, rollout.salt, compare.decision) if rollout.pending is not None else None,
@@ -82,6 +89,7 @@ def rules(rollout: Rollout) -> Rules:
             (labels.label(comparer.name(legacy)), labels.label(comparer.name(agent))): cost
             for (legacy, agent), cost in ((parse_miss(miss), cost) for miss, cost in compare.cost.items())
         },
+        confidence is not None and chooser.covers(confidence.path),
     )
 
 
@@ -97,7 +105,7 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     redactor = rules.redactor
     legacy = _body(record.legacy)
     agent = legacy if _same_body(record) else _body(record.agent)
-    result = _compare(record, legacy, agent, rules.comparer)
+    result = _chosen(_compare(record, legacy, agent, rules.comparer), legacy, agent, rules)
     opened = pending.opened(record, legacy, rules.waiting)
     if opened is not None and result is not None:
         result = Comparison(Match.PENDING, reason=opened.reason)
@@ -105,8 +113,8 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     ours = mask(legacy, rules, record.legacy)
     theirs = ours if agent is legacy and rules.comparer.in_body else mask(agent, rules, record.agent)
     request = body.read(record.body, record.truncated)
-    asked = redactor.body(request)
-    segment = _segment(request, asked, rules)
+    asked = _keep(request, rules)
+    segment = rules.segment and labels.label(rules.segment(asked.document))
     document: dict[str, Any] = {
         "request_id": record.request_id,
         "trace_id": record.trace_id,
@@ -130,13 +138,13 @@ def make_pair(record: Record, rules: Rules) -> Pair:
             "method": record.method,
             "target": look(record.target),
             "headers": redactor.headers(record.headers),
-            "body": asked,
+            "body": asked.shown,
             "truncated": record.truncated,
         },
         "legacy": _outcome(record.legacy, legacy, ours, redactor),
         "agent": _outcome(record.agent, agent, theirs, redactor),
         "repeat": repeat.document if repeat else None,
-        "escalation": _escalation(record.escalation, redactor),
+        "escalation": _escalation(record.escalation, rules),
         "steps": [],
     }
     if opened is not None:
@@ -170,18 +178,35 @@ class Masked(NamedTuple):
 
 def mask(content: Body, rules: Rules, outcome: Outcome | None = None) -> Masked:
     """`outcome` is the one whose body it is, where there is one: a decision may be in a header, or be the status."""
-    kept = rules.redactor.body(content)
-    document = kept if content.kind is Kind.JSON else MISSING
+    kept = _keep(content, rules)
     if outcome is None or rules.comparer.in_body:
-        return Masked(kept, rules.comparer.decide(Answer(document)))
+        return Masked(kept.shown, rules.comparer.decide(Answer(kept.document)))
     headers = tuple(rules.redactor.headers(outcome.headers).items())
-    return Masked(kept, rules.comparer.decide(Answer(document, outcome.status, headers)))
+    return Masked(kept.shown, rules.comparer.decide(Answer(kept.document, outcome.status, headers)))
 
 
-def _segment(request: Body, kept: Any, rules: Rules) -> str | None:
-    if rules.segment is None:
-        return None
-    return labels.label(rules.segment(kept)) if request.kind is Kind.JSON else labels.NONE
+class _KeptBody(NamedTuple):
+    """A body as the pair shows it, and what may be read from it: its JSON, MISSING where there is none."""
+
+    shown: Any
+    document: Any = MISSING
+
+
+def _keep(content: Body, rules: Rules) -> _KeptBody:
+    left = rules.chooser.body(content)
+    if not isinstance(left, Body):
+        return _KeptBody(left)
+    shown = rules.redactor.body(left)
+    return _KeptBody(shown, shown if left.kind is Kind.JSON else MISSING)
+
+
+def _chosen(result: Comparison | None, one: Body, other: Body, rules: Rules) -> Comparison | None:
+    """The comparison with what may be kept of its differences."""
+    if result is None or not result.differences or rules.chooser.nothing:
+        return result
+    documents = (content.value if content.kind is Kind.JSON else MISSING for content in (one, other))
+    left = rules.chooser.differences(result.differences, *documents)
+    return result._replace(differences=left, more=result.more + len(result.differences) - len(left))
 
 
 def _body(outcome: Outcome | None) -> Body:
@@ -223,6 +248,7 @@ def _repeat(record: Record, agent: Body, rules: Rules) -> _Repeat | None:
         return None
     again = body.read(record.repeat.body, record.repeat.truncated)
     result = _compare(record._replace(legacy=record.agent, agent=record.repeat), agent, again, rules.comparer)
+    result = _chosen(result, agent, again, rules)
     kept = _outcome(record.repeat, again, mask(again, rules, record.repeat), rules.redactor)
     assert kept is not None
     kept["verdict"] = result.verdict.value if result else None
@@ -302,8 +328,10 @@ def _difference(found: Difference, redactor: Redactor, repeat: _Repeat | None) -
     return shown
 
 
-def _escalation(escalation: tuple[str, str] | None, redactor: Redactor) -> dict[str, str] | None:
+def _escalation(escalation: tuple[str, str] | None, rules: Rules) -> dict[str, str] | None:
     if escalation is None:
         return None
     escalation_id, reason = escalation
-    return {"id": escalation_id, "reason": redactor.text(reason)}
+    if rules.confidence_hidden and reason.startswith(CONFIDENCE):
+        reason = CONFIDENCE
+    return {"id": escalation_id, "reason": rules.redactor.text(reason)}
