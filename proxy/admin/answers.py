@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 
 from proxy.model.errors import CommandError, ConfigError, ConflictError, StoreFormatError, StoreUnavailableError
+from proxy.telemetry import otlp
 from proxy.telemetry.masking import mask_text
 
 _log = structlog.get_logger()
@@ -36,7 +37,11 @@ def error_answer(request: web.Request, error: Exception) -> web.Response:
     if known is None:
         _log.error("admin_request_failed", request_id=request_id, path=request.path, exc_info=error)
         known = ApiError(500, "internal", "something went wrong here; the log says more under this request_id")
-    document = {"error": known.error, "detail": mask_text(known.detail), "request_id": request_id, **known.extra}
+    detail = mask_text(known.detail)
+    document = {"error": known.error, "detail": detail, "request_id": request_id, **known.extra}
+    if request.content_type == otlp.PROTOBUF:  # who speaks it expects it: see OTLP/HTTP, Failures
+        body = otlp.status(detail)
+        return web.Response(body=body, status=known.status, headers=known.headers, content_type=otlp.PROTOBUF)
     return answer(document, known.status, known.headers)
 
 

@@ -15,8 +15,9 @@ from proxy.admin.escalations import EscalationApi
 from proxy.admin.health import Health
 from proxy.admin.outcomes import Outcomes
 from proxy.admin.shield import is_loopback, shield
+from proxy.admin.traces import Traces
 from proxy.model.errors import ConfigError
-from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader
+from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader, SpanTaker
 from proxy.telemetry.metrics import Metrics
 
 _OPEN: Final = web.AppKey("open", bool)
@@ -33,6 +34,7 @@ def create_app(
     allowed_hosts: Collection[str] = (),
     decisions: DecisionTaker | None = None,
     escalations: EscalationApi | None = None,
+    spans: SpanTaker | None = None,
 ) -> web.Application:
     """`allowed_hosts` are names (no port) by which the API may be addressed beside those of the loopback; they matter
     only without `tokens`."""
@@ -44,6 +46,8 @@ def create_app(
         Outcomes(decisions).add_to(app.router)
     if escalations is not None:
         escalations.add_to(app.router)
+    if spans is not None:
+        Traces(spans).add_to(app.router)
     return app
 
 

@@ -1,9 +1,10 @@
 """Who may ask: bearer tokens with roles, kept as hashes in a file.
 
-A line of the file is `name role sha256:<hex of the token>`; role is `viewer` (may read), `operator` (may also act) or
-`reporter` (may report what humans decided, and nothing else: its token lies in the human workflow). `#` starts a
-comment. The file is read again when it changes; a change that cannot be used is logged, and the tokens that were known
-before stay.
+A line of the file is `name role sha256:<hex of the token>`; role is `viewer` (may read), `operator` (may also act),
+`reporter` (may report what humans decided, and nothing else: its token lies in the human workflow) or `agent` (may send
+spans, and nothing else: its token lies with an agent, which must not say what humans decided). `#` starts a comment.
+The file is read again when it changes; a change that cannot be used is logged, and the tokens that were known before
+stay.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     REPORTER = "reporter"
+    AGENT = "agent"
 
 
 class Caller(NamedTuple):
@@ -102,7 +104,9 @@ def _parse(text: str, file: str) -> dict[str, Caller]:
         if match is None:
             raise ConfigError("write `name role sha256:<64 hex digits>`", file=file, line=number)
         if match["role"] not in tuple(Role):
-            raise ConfigError(f"no role {match['role']!r}; write viewer, operator or reporter", file=file, line=number)
+            raise ConfigError(
+                f"no role {match['role']!r}; write viewer, operator, reporter or agent", file=file, line=number
+            )
         if match["name"] in names or match["hash"].lower() in callers:
             raise ConfigError(f"the name or the token of {match['name']!r} stands here twice", file=file, line=number)
         names.add(match["name"])

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from proxy.admin.answers import REQUEST_ID, ApiError, error_answer
 from proxy.admin.auth import Caller, Role, Tokens
+from proxy.telemetry.otlp import JSON, PROTOBUF
 
 _log = structlog.get_logger()
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -34,9 +35,16 @@ nothing, keeps nothing and moves nothing, so a viewer may ask it."""
 OUTCOMES: Final = "outcomes"
 """The name of the one route that a reporter may ask, and the only one."""
 
+TRACES: Final = "traces"
+"""The name of the one route that an agent may ask, and the only one. What it takes may also be protobuf, and packed by
+gzip: neither can be sent by a page of a browser without asking first, which nobody here answers."""
+
 PAGE: Final = "escalation"
 """The name of the one route that may be asked by a signed link: then the signature, which its handler checks, is all
 that it takes, under whatever name this side is reached."""
+
+_ONE_ROUTE: Final = {Role.REPORTER: OUTCOMES, Role.AGENT: TRACES}
+_ONLY: Final = {Role.REPORTER: "report decisions", Role.AGENT: "send spans"}
 
 _READING: Final = frozenset({"GET", "HEAD"})
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -101,13 +109,23 @@ def _refuse_foreign_pages(check_host: bool, allowed_hosts: Collection[str]) -> M
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise ApiError(403, "foreign_origin", "a page of another origin may not use this API")
-        if request.method not in _READING and request.content_type != "application/json":
-            raise ApiError(415, "not_json", "send content-type: application/json")
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise ApiError(415, "encoded", "send the body without content-encoding")
+        _check_body(request)
         return await handler(request)
 
     return refuse_foreign_pages
+
+
+def _check_body(request: web.Request) -> None:
+    spans = request.match_info.route.name == TRACES
+    if request.method not in _READING and request.content_type != JSON:
+        if not spans:
+            raise ApiError(415, "not_json", "send content-type: application/json")
+        if request.content_type != PROTOBUF:
+            raise ApiError(415, "not_otlp", f"send content-type: {PROTOBUF} or {JSON}")
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity" and not (spans and encoding == "gzip"):
+        other = ", or packed by gzip" if spans else ""
+        raise ApiError(415, "encoded", f"send the body without content-encoding{other}")
 
 
 def _authenticate(tokens: Tokens | None) -> Middleware:
@@ -137,14 +155,14 @@ def _caller(request: web.Request, tokens: Tokens) -> Caller:
         )
     if not _may(caller.role, request):
         _log.warning("role_refused", caller=caller.name, role=caller.role, path=request.path)
-        only = "report decisions" if caller.role is Role.REPORTER else "read"
+        only = _ONLY.get(caller.role, "read")
         raise ApiError(403, "forbidden", f"the token {caller.name!r} may only {only}; an operator's token is needed")
     return caller
 
 
 def _may(role: Role, request: web.Request) -> bool:
-    if role is Role.REPORTER:
-        return request.match_info.route.name == OUTCOMES
+    if role in _ONE_ROUTE:
+        return request.match_info.route.name == _ONE_ROUTE[role]
     return role is Role.OPERATOR or _only_reads(request)
 
 

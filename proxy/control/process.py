@@ -26,6 +26,7 @@ from proxy.control import configuration, leftovers
 from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.controller import Controller
 from proxy.control.debts import Debts
+from proxy.control.forwarding import Forwarder
 from proxy.control.hub import Hub
 from proxy.control.intake import Intake
 from proxy.control.joining import Joiner
@@ -34,6 +35,7 @@ from proxy.control.operations import ControlOperations
 from proxy.control.recorder import Recorder
 from proxy.control.reload import Reloader
 from proxy.control.sharing import Sharing
+from proxy.control.spans import Spans
 from proxy.model.errors import ConfigError, CrossfadeError, StoreError, StoreUnavailableError
 from proxy.model.link import Trip
 from proxy.model.tick import Tick
@@ -125,6 +127,9 @@ class Control:
         self.controller = Controller(
             start.loaded, self.states, sharing, self.metrics, clock, self.hub.broadcast, data_dir, start.last
         )
+        steps = StepStore(redis, self.sealer)
+        self.forwarder = Forwarder(self.metrics)
+        self.spans = Spans(steps, self.forwarder, self.metrics, clock)
         late = LateStore(redis)
         self.intake = Intake(late, self.sealer, clock)
         self.joiner = Joiner(late, self.sealer, self.metrics, clock, lambda: sharing.leads)
@@ -133,7 +138,7 @@ class Control:
         self.operations = ControlOperations(
             self.controller, self.reloader, lambda: self.hub.serving, lambda: ending.draining
         )
-        escalations = EscalationStore(redis, self.pairs, StepStore(redis, self.sealer))
+        escalations = EscalationStore(redis, self.pairs, steps)
         self.escalations = EscalationApi(
             self.operations, escalations, lambda: self._config().escalations.secret or "", clock
         )
@@ -169,6 +174,7 @@ class Control:
         self.recorder.set_rules(loaded.rules)
         self.intake.set_rules(loaded.rules)
         self.joiner.set_rules(loaded.rules)
+        self.spans.use(loaded.rules, loaded.config.traces)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -207,6 +213,8 @@ async def _start(
     parts.push_async_callback(control.controller.close)
     parts.push_async_callback(stop, spawn(control.notifier.run(), "notifier"))
     parts.push_async_callback(stop, spawn(control.joiner.run(), "joiner"))
+    parts.callback(control.forwarder.close)
+    parts.push_async_callback(stop, spawn(control.forwarder.run(), "forwarder"))
     await control.hub.start()
     parts.push_async_callback(control.hub.close)
     control.reloader.start()
@@ -221,6 +229,7 @@ async def _start(
         tokens=tokens,
         decisions=control.intake,
         escalations=control.escalations,
+        spans=control.spans,
     )
     runner = await admin.start(application, config.admin.address.host, config.admin.address.port)
     parts.push_async_callback(runner.cleanup)

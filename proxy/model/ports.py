@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from proxy.model.errors import StoreError
 from proxy.model.records import Decided
 from proxy.model.rollouts import Batch, Event, Evidence, Report, RolloutState, Users
+from proxy.model.spans import Span
 from proxy.model.words import Verb
 
 
@@ -165,4 +166,21 @@ class Operations(Protocol):
 
     def unready(self) -> list[str]:
         """Why this replica should get no traffic; empty when it is ready."""
+        ...
+
+
+class SpanTaker(Protocol):
+    """What the admin API does with agents' spans."""
+
+    def forward(self, body: bytes, digest: bytes, headers: Mapping[str, str], spans: int) -> None:
+        """Hand a request on, as it came, to the collector where there is one: later, and without waiting for it.
+        `digest` is of the request unpacked: one that was handed on is not handed on again. `headers` say what the body
+        is."""
+        ...
+
+    async def take(self, spans: Sequence[Span], malformed: int) -> int:
+        """Keep what belongs to requests of ours, and count everything. How many spans there was no room for.
+
+        After StoreUnavailableError all may be sent again; what was kept then is kept once.
+        """
         ...

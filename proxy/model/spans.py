@@ -20,8 +20,8 @@ class Span(NamedTuple):
     """Ids are lower-case hex, `parent_id` empty at a root; `start` and `end` are nanoseconds since 1970.
 
     Attributes are plain values: text, numbers, booleans, lists, dicts. `failed` says that its status is an error, and
-    `problem` what it says of it. `cut` says that something of it was beyond a bound and is missing. `resource` is shared
-    by all spans of one process.
+    `problem` what it says of it. `cut` says that something of it was beyond a bound and is missing. `resource` is
+    its process's.
     """
 
     trace_id: str

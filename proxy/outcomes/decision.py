@@ -82,6 +82,15 @@ def plain_parts(text: str) -> tuple[Part, ...] | None:
     return tuple(parts)
 
 
+def last_name(text: str) -> str:
+    """The last member's name in a path: `email` of `$.customer.email` and of `$..email[*]`; empty where it has none."""
+    for segment in reversed(_parse(text).segments):
+        for selector in reversed(segment.selectors):
+            if isinstance(selector, NameSelector):
+                return selector.name
+    return ""
+
+
 def locations(text: str) -> Callable[[Any], list[Place]]:
     """A function from a document to where the path's values are in it, for paths that are not plain."""
     query = _parse(text)

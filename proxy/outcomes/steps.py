@@ -58,7 +58,9 @@ def make_steps(span: Span, redactor: Redactor) -> list[Step]:
     kind = conventions.kind_of(span)
     thoughts = list(_thoughts(span, redactor))
     if kind is None:
-        return thoughts
+        if not thoughts:
+            return []
+        kind = Kind.OTHER  # where they hang on
     step: Step = {
         "id": span.span_id,
         "parent": span.parent_id,

@@ -22,9 +22,11 @@ LATE: Final = Family(
 SPANS: Final = Family(
     "spans_total",
     ("route", "result"),
-    "Agents' spans: `kept`, `other` (of no kind that is kept), `unrelated` (of no request of ours), `over_limit`,"
-    " `store_away`, `malformed`.",
+    "Agents' spans: `kept`, `known` (sent again), `other` (of no kind that is kept), `unrelated` (of no request of"
+    " ours), `repeat` (of a request that was repeated to measure noise), `over_limit` (their trace had enough),"
+    " `erased`, `displaced` (kept, and gone before their time), `store_away`, `store_format`, `malformed`.",
 )
+STEPS_UNLOGGED: Final = Family("steps_unlogged_total", ("route",), "Agents' steps that were kept and not logged.")
 SPANS_FORWARDED: Final = Family(
     "spans_forwarded_total", ("result",), "Spans for the collector behind us: `sent`, `failed`, `dropped`."
 )
@@ -42,7 +44,8 @@ UNREADABLE: Final = Family(
     " damaged.",
 )
 CONTROL_COUNTERS: Final = (
-    PAIRS, ROLLBACKS, RELOADS, REJECTED, LATE, SPANS, SPANS_FORWARDED, ESCALATIONS, WEBHOOKS, ERASED, UNREADABLE,
+    PAIRS, ROLLBACKS, RELOADS, REJECTED, LATE, SPANS, STEPS_UNLOGGED, SPANS_FORWARDED, ESCALATIONS, WEBHOOKS, ERASED,
+    UNREADABLE,
 )  # fmt: skip
 
 AGREEMENT: Final = Family("agreement_ratio", ("route",), "Share of comparable pairs whose decisions match.")
