@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 
 from proxy.config.schema import Config
-from proxy.config.sharing_schema import Webhook
+from proxy.config.sharing_schema import Escalations, Webhook
 from proxy.control import webhook as telling
 from proxy.control.webhook import Answer, Result
 from proxy.model.clock import Clock
@@ -148,7 +148,8 @@ class _Way:
         """Try what is due, as far as there is room."""
         for entry in [entry for entry, task in self._under_way.items() if task.done()]:
             del self._under_way[entry]
-        webhook = self._config().escalations.webhook
+        settings = self._config().escalations  # of one configuration throughout, whatever is loaded meanwhile
+        webhook = settings.webhook
         if webhook is None:
             return
         if self._settled:
@@ -159,11 +160,13 @@ class _Way:
         waiting, due = await self._queue.take(self._route, self._clock.now(), AT_ONCE, back=webhook.give_up)
         self._metrics.set(WEBHOOKS_WAITING, self._route, value=waiting)
         for entry in [entry for entry in due if entry not in self._under_way and entry not in self._settled][:room]:
-            self._under_way[entry] = spawn(self._try(entry, webhook, jitter), f"escalation {entry.id}")
+            self._under_way[entry] = spawn(self._try(entry, settings, webhook, jitter), f"escalation {entry.id}")
 
-    async def _try(self, entry: Entry, webhook: Webhook, jitter: Callable[[float], float]) -> None:
+    async def _try(
+        self, entry: Entry, settings: Escalations, webhook: Webhook, jitter: Callable[[float], float]
+    ) -> None:
         try:
-            answer = await self._tell(entry, webhook)
+            answer = await self._tell(entry, settings, webhook)
             self._tries[entry] = tries = self._tries.get(entry, 0) + 1
             if answer.result is Result.RETRY:
                 pause = max(jitter(min(FIRST_PAUSE * 2.0 ** min(tries - 1, 30), LONGEST_PAUSE)), answer.wait)
@@ -177,8 +180,7 @@ class _Way:
         except StoreError as error:
             self._say(str(error))  # it is still due, or is settled later
 
-    async def _tell(self, entry: Entry, webhook: Webhook) -> Answer:
-        settings = self._config().escalations
+    async def _tell(self, entry: Entry, settings: Escalations, webhook: Webhook) -> Answer:
         found = await self._find(entry)
         try:
             data = telling.body(self._route, entry, found, settings)

@@ -125,12 +125,14 @@ async def test_each_is_told_once(desk: Desk) -> None:
 
 
 async def test_what_the_queue_hears(desk: Desk) -> None:
+    await desk.rest()
     desk.config = config(
         desk.queue.url,
         url="https://crossfade.example.com/",
         secret=SECRET,
         webhook={"headers": {"authorization": "Bearer of-the-queue"}},
     )
+    desk.leads = True
     await desk.escalating.write(1)
     await until(lambda: len(desk.queue.came) == 1)
     headers, body = desk.queue.came[0]
@@ -211,7 +213,9 @@ async def test_what_the_queue_refuses_is_given_up(desk: Desk, status: int) -> No
 
 
 async def test_after_give_up_it_is_tried_no_more(desk: Desk) -> None:
+    await desk.rest()
     desk.config = config(desk.queue.url, webhook={"give_up": "10s"})
+    desk.leads = True
     desk.queue.answers = lambda _: web.Response(status=500)
     await desk.escalating.write(1)
     await until(lambda: desk.counted("retried") == 1)
@@ -254,7 +258,9 @@ async def test_one_that_always_fails_holds_up_no_other(desk: Desk) -> None:
 
 
 async def test_a_queue_that_hangs_is_asked_for_a_few_at_a_time_and_hears_all_in_the_end(desk: Desk) -> None:
+    await desk.rest()
     desk.config = config(desk.queue.url, webhook={"timeout": "300ms"})
+    desk.leads = True
     desk.queue.hang.clear()
     await desk.escalating.write(*range(12))
     await until(lambda: len(desk.queue.came) == AT_ONCE)
