@@ -12,7 +12,7 @@ from typing import Any, Final
 from proxy.outcomes.likeness import cleaned
 from proxy.outcomes.tree import Nodes, below
 
-MAX_TRIES: Final = 4096
+MAX_TRIES: Final = 1024
 """Elements that are held against each other within a tolerance, for one pair of lists; what is left then differs."""
 
 Alike = Callable[[int, int], bool]
