@@ -5,4 +5,6 @@ time); `sequential` (the agent against legacy, or against a given rate) out of `
 (fast, knows legacy's history); `dumped` reads back what a test remembered.
 
 Promoting: `agreement` (a share against a floor or a ceiling), `segments`, `kappa`, `direction`, `ratio`.
+To read: `confusion` (decisions set against each other, misses by their cost), `selfnoise` (where the agent
+differs from itself).
 """
