@@ -16,8 +16,10 @@ ROLLBACK_REASONS: Final = ("breaker", "error_rate", "latency", "gates", "operato
 LATE: Final = Family(
     "late_outcomes_total",
     ("route", "result"),
-    "Humans' late decisions: `matched`, `mismatched`, `incomparable` (a pair was closed), `revised`, `duplicate`,"
-    " `early` (its pair was not there yet), `unmatched` (it never came), `expired`.",
+    "Humans' late decisions: `matched`, `mismatched`, `incomparable` (a pair was closed), `kept` (of a pair whose agent"
+    " was not asked), `revised`, `duplicate` (it says what was known), `early` (its pair was not there yet),"
+    " `unmatched` (it never came), `expired`, `gone` (its pair is no longer kept), `over_limit` (too many of one case),"
+    " `malformed`, `no_route`, `spool_full`, `spool_failed`.",
 )
 SPANS: Final = Family(
     "spans_total",
