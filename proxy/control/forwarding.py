@@ -6,6 +6,7 @@ counted. A request that fails is tried again with growing pauses, as OTLP says w
 """
 
 import asyncio
+import io
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -125,7 +126,7 @@ async def _send(session: aiohttp.ClientSession, to: Forward, waiting: _Waiting) 
     try:
         async with session.post(
             to.url,
-            data=waiting.body,
+            data=io.BytesIO(waiting.body),  # aiohttp takes large bytes amiss
             headers={**to.headers, **waiting.headers},
             timeout=timeout,
             allow_redirects=False,

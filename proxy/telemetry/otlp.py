@@ -345,7 +345,10 @@ def _whole(value: Any, *, signed: bool = False) -> int:
     """A number of 64 bits, which JSON may write as text."""
     if isinstance(value, bool) or not isinstance(value, int | str) or len(str(value)) > 20:
         raise ValueError("a whole number is none")
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError:
+        raise ValueError("a whole number is none") from None
     if not (-(1 << 63) <= number < (1 << 63) if signed else 0 <= number < (1 << 64)):
         raise ValueError("a whole number is beyond 64 bits")
     return number
