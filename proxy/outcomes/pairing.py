@@ -99,8 +99,8 @@ def make_pair(record: Record, rules: Rules) -> Pair:
     In the document times are RFC 3339 in UTC, durations seconds; `first_byte` is null where no body came. A body is its
     JSON value or its text; of other bytes only `{omitted, bytes}` is kept. `verdict_reason` says in a sentence why a
     pair is incomparable, or what it waits for, `more_differences` how many are not listed. `segment` is null where the
-    rollout names none. A pair that waits also has `pending`: {until, unfit}, the latter a sentence where the agent's
-    answer can never be compared.
+    rollout names none. A pair that waits also has `pending`: {until, unfit, refs}, of which `unfit` is a sentence where
+    the agent's answer can never be compared, and `refs` is for erasure.
     """
     redactor = rules.redactor
     legacy = _body(record.legacy)
@@ -148,7 +148,8 @@ def make_pair(record: Record, rules: Rules) -> Pair:
         "steps": [],
     }
     if opened is not None:
-        document["pending"] = {"until": _time(opened.until), "unfit": _never_fit(record, agent, theirs, rules.comparer)}
+        unfit = _never_fit(record, agent, theirs, rules.comparer)
+        document["pending"] = {"until": _time(opened.until), "unfit": unfit, "refs": opened.refs}
         made = Pair(result.verdict if result else None, document, refs=opened.refs, until=opened.until)
     elif result is None:
         made = Pair(None, document)

@@ -44,7 +44,7 @@ def test_an_answer_of_its_status_opens_a_pair_by_its_case_and_its_request(
     pair = make_pair(record({"case": {"id": case}}, status), rules())
     assert (pair.verdict, pair.until) == (Match.PENDING, 1_800_000_000.0 + 2 * 86_400)
     assert pair.refs == (REQUEST, ref("s", "case", digested))
-    assert pair.document["pending"] == {"until": "2027-01-17T08:00:00.000Z", "unfit": ""}
+    assert pair.document["pending"] == {"until": "2027-01-17T08:00:00.000Z", "unfit": "", "refs": pair.refs}
     assert (pair.segment, pair.direction, pair.decisions) == (None, None, None)
 
 
