@@ -22,6 +22,8 @@ class Agent:
     """`exporter` sends its spans, each as it ends. `ask` is one request to it."""
 
     def __init__(self, exporter: SpanExporter) -> None:
+        self.heard: list[dict[str, str]] = []
+        """The headers of each request, by their lower-case names."""
         self._provider = TracerProvider(resource=Resource.create({"service.name": "refund-agent"}))
         self._provider.add_span_processor(SimpleSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("refund-agent")
@@ -31,6 +33,7 @@ class Agent:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                agent.heard.append(headers)
                 agent.work(headers)
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
