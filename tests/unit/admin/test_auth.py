@@ -70,7 +70,7 @@ def test_a_file_that_goes_away_leaves_the_tokens_and_is_logged(file: Path) -> No
     [
         ("ana viewer red\n", r":1: write `name role sha256:<64 hex digits>`"),
         ("#\nana viewer sha256:abcd\n", r":2: write `name role"),
-        (line("ana", "admin", "red"), r":1: no role 'admin'; write viewer or operator"),
+        (line("ana", "admin", "red"), r":1: no role 'admin'; write viewer, operator, reporter or agent"),
         (line("a/b", "viewer", "red"), r":1: write `name role"),
         (line("ana", "viewer", "red") + line("ana", "viewer", "blue"), r":2: the name or the token of 'ana'"),
         (line("ana", "viewer", "red") + line("bo", "viewer", "red"), r":2: the name or the token of 'bo'"),
