@@ -1,4 +1,4 @@
-"""`/api/v1`: routes and their verbs, explanations, history, evidence, pairs, configuration.
+"""`/api/v1`: routes and their verbs, explanations, history, evidence, configuration.
 
 Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. What each path answers:
 
@@ -8,12 +8,10 @@ Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. Wh
     POST routes/{route}/explain  where a user's requests go, and why; the body is {key}, or {key_base64} where the key's
                                  bytes are no text. It changes nothing, so viewers may ask too: the key is personal, and
                                  a POST's body is in no URL and no log
-    GET  routes/{route}/pairs    {pairs: [pair], next: cursor}; query: verdict, before (a cursor), limit
+    GET  routes/{route}/pairs    {pairs: [pair], next: cursor}; and one by one, and all: see `proxy.admin.pairs`
     GET  routes/{route}/history  {events: [event]}, newest first; query: limit
     GET  routes/{route}/evidence {evidence: [stage]}: what was seen at each stage, of earlier versions and epochs too,
                                  newest first, misses at their present cost; query: limit
-    GET  pairs/{id}              a pair: {id, request_id, route, version, stage, at, arm, mode, verdict, differences,
-                                 legacy, agent, ...}
     GET  config                  the configuration that runs, secrets masked
     POST outcomes                {accepted, rejected}: humans' late decisions, see `proxy.admin.outcomes`
     POST config/reload           {result: applied | unchanged, snapshot}; the body is {actor}
@@ -32,7 +30,6 @@ from proxy.admin.bodies import (
     EvidenceQuery,
     ExplainBody,
     HistoryQuery,
-    PairsQuery,
     PromoteBody,
     VerbBody,
     read_body,
@@ -40,23 +37,21 @@ from proxy.admin.bodies import (
 )
 from proxy.admin.documents import event_document, stage_document
 from proxy.admin.shield import CALLER, EXPLAIN
-from proxy.model.ports import HistoryReader, Operations, PairReader
+from proxy.model.ports import HistoryReader, Operations
 from proxy.model.words import Verb
 
 
 class Api:
-    def __init__(self, operations: Operations, pairs: PairReader, history: HistoryReader) -> None:
-        self._operations, self._pairs, self._history = operations, pairs, history
+    def __init__(self, operations: Operations, history: HistoryReader) -> None:
+        self._operations, self._history = operations, history
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/api/v1/routes", self.routes)
         router.add_get("/api/v1/routes/{route}", self.route)
-        router.add_get("/api/v1/routes/{route}/pairs", self.pairs)
         router.add_get("/api/v1/routes/{route}/history", self.history)
         router.add_get("/api/v1/routes/{route}/evidence", self.evidence)
         router.add_post("/api/v1/routes/{route}/explain", self.explain, name=EXPLAIN)
         router.add_post("/api/v1/routes/{route}/{verb:promote|pause|resume|abort|retry}", self.command)
-        router.add_get("/api/v1/pairs/{pair}", self.pair)
         router.add_get("/api/v1/config", self.config)
         router.add_post("/api/v1/config/reload", self.reload)
 
@@ -83,23 +78,6 @@ class Api:
         document = self._operations.explain(route, (await read_body(request, ExplainBody)).key_bytes())
         if document is None:
             raise _no_rollout(route)
-        return answer(document)
-
-    async def pairs(self, request: web.Request) -> web.Response:
-        route = self._known(request)["name"]
-        query = read_query(request.query, PairsQuery)
-        verdict = query.verdict.value if query.verdict else None
-        try:
-            found, following = await self._pairs.pairs(route, verdict=verdict, before=query.before, limit=query.limit)
-        except ValueError as error:  # a cursor that no answer of ours gave
-            raise ApiError(422, "invalid_query", f"before: {error}", path="before") from error
-        return answer({"pairs": found, "next": following})
-
-    async def pair(self, request: web.Request) -> web.Response:
-        pair_id = request.match_info["pair"]
-        document = await self._pairs.pair(pair_id)
-        if document is None:
-            raise ApiError(404, "no_pair", f"no pair {pair_id!r} is kept")
         return answer(document)
 
     async def history(self, request: web.Request) -> web.Response:

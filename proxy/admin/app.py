@@ -14,10 +14,12 @@ from proxy.admin.bodies import MAX_BODY
 from proxy.admin.escalations import EscalationApi
 from proxy.admin.health import Health
 from proxy.admin.outcomes import Outcomes
+from proxy.admin.pairs import PairsApi
 from proxy.admin.shield import is_loopback, shield
 from proxy.admin.traces import Traces
 from proxy.model.errors import ConfigError
-from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader, SpanTaker
+from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader, SpanTaker, StepReader
+from proxy.telemetry.clock import SystemClock
 from proxy.telemetry.metrics import Metrics
 
 _OPEN: Final = web.AppKey("open", bool)
@@ -34,6 +36,7 @@ def create_app(
     allowed_hosts: Collection[str] = (),
     decisions: DecisionTaker | None = None,
     escalations: EscalationApi | None = None,
+    steps: StepReader | None = None,
     spans: SpanTaker | None = None,
 ) -> web.Application:
     """`allowed_hosts` are names (no port) by which the API may be addressed beside those of the loopback; they matter
@@ -41,7 +44,8 @@ def create_app(
     app = web.Application(middlewares=shield(tokens, allowed_hosts), client_max_size=MAX_BODY)
     app[_OPEN] = tokens is None
     Health(operations, metrics).add_to(app.router)
-    Api(operations, pairs, history).add_to(app.router)
+    Api(operations, history).add_to(app.router)
+    PairsApi(operations, pairs, SystemClock(), steps).add_to(app.router)
     if decisions is not None:
         Outcomes(decisions).add_to(app.router)
     if escalations is not None:

@@ -59,6 +59,7 @@ class ExplainBody(Checked):
 
 class PairsQuery(Checked):
     verdict: Match | None = None
+    reveal: bool = False
     before: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._:-]{1,256}$")
     limit: int = Field(default=50, ge=1, le=500)
 

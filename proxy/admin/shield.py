@@ -79,13 +79,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def own_headers(request: web.Request) -> dict[str, str]:
+    """What each answer carries. One that is streamed must be given them itself, before it begins."""
+    return {"x-request-id": request[REQUEST_ID], **_HEADERS}
+
+
 @web.middleware
 async def _identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = request.headers.get("x-request-id", "")
     request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else str(uuid.uuid4())
     response = await handler(request)
-    response.headers["x-request-id"] = request[REQUEST_ID]
-    response.headers.update(_HEADERS)
+    response.headers.update(own_headers(request))
     return response
 
 

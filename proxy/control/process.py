@@ -127,9 +127,9 @@ class Control:
         self.controller = Controller(
             start.loaded, self.states, sharing, self.metrics, clock, self.hub.broadcast, data_dir, start.last
         )
-        steps = StepStore(redis, self.sealer)
+        self.steps = StepStore(redis, self.sealer)
         self.forwarder = Forwarder(self.metrics)
-        self.spans = Spans(steps, self.forwarder, self.metrics, clock)
+        self.spans = Spans(self.steps, self.forwarder, self.metrics, clock)
         late = LateStore(redis)
         self.intake = Intake(late, self.sealer, clock)
         self.joiner = Joiner(late, self.sealer, self.metrics, clock, lambda: sharing.leads)
@@ -138,7 +138,7 @@ class Control:
         self.operations = ControlOperations(
             self.controller, self.reloader, lambda: self.hub.serving, lambda: ending.draining
         )
-        escalations = EscalationStore(redis, self.pairs, steps)
+        escalations = EscalationStore(redis, self.pairs, self.steps, self.sealer)
         self.escalations = EscalationApi(
             self.operations, escalations, lambda: self._config().escalations.secret or "", clock
         )
@@ -229,6 +229,7 @@ async def _start(
         tokens=tokens,
         decisions=control.intake,
         escalations=control.escalations,
+        steps=control.steps,
         spans=control.spans,
     )
     runner = await admin.start(application, config.admin.address.host, config.admin.address.port)

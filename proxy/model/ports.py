@@ -37,6 +37,25 @@ class PairReader(Protocol):
 
     async def pair(self, pair_id: str) -> dict[str, Any] | None: ...
 
+    async def span(self, route: str, since: float) -> tuple[str, str] | None:
+        """The places of the first and the last pair that were kept since then (Unix seconds); None where none was."""
+        ...
+
+    async def following(
+        self, route: str, *, after: str, until: str, verdict: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Some pairs in the order in which they were kept, from behind one place up to another, and the place to go on
+        from, or None at the end."""
+        ...
+
+
+class StepReader(Protocol):
+    """What the admin API needs of what agents told of their work."""
+
+    async def read(self, route: str, trace: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """All steps of one trace, and what they come to; no step where nothing is known."""
+        ...
+
 
 class EscalationReader(Protocol):
     """What the admin API needs of what was handed over to the human."""
@@ -49,8 +68,8 @@ class EscalationReader(Protocol):
         ...
 
     async def escalation(self, route: str, escalation_id: str) -> dict[str, Any] | None:
-        """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what the agent told of its work.
-        None where its record is not there: it has not come yet, or is not kept any more."""
+        """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what the agent told of its
+        work. While legacy is at it the pair has no id yet. None where its record is not there: it has not come yet, or is not kept any more."""
         ...
 
 

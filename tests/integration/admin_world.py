@@ -193,6 +193,8 @@ class ScriptedPairs:
     def __init__(self) -> None:
         self.kept = [PAIR]
         self.asked: list[tuple[str, str | None, str | None, int]] = []
+        self.since: list[tuple[str, float]] = []
+        self.broken: tuple[int, Exception] | None = None
         self.failure: Exception | None = None
 
     async def pairs(
@@ -207,6 +209,37 @@ class ScriptedPairs:
         if self.failure is not None:
             raise self.failure
         return next((pair for pair in self.kept if pair["id"] == pair_id), None)
+
+    async def span(self, route: str, since: float) -> tuple[str, str] | None:
+        if self.failure is not None:
+            raise self.failure
+        self.since.append((route, since))
+        return (_place(self.kept[-1]), _place(self.kept[0])) if self.kept else None
+
+    async def following(
+        self, route: str, *, after: str, until: str, verdict: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Two at a time; `broken` is raised once so many pages were given."""
+        self.asked.append((route, verdict, after, 0))
+        if self.broken is not None and len(self.asked) > self.broken[0]:
+            raise self.broken[1]
+        rest = [pair for pair in reversed(self.kept) if _order(after) < _order(_place(pair)) <= _order(until)]
+        return rest[:2], _place(rest[1]) if len(rest) > 2 else None
+
+
+def _place(pair: dict[str, Any]) -> str:
+    return str(pair["id"]).partition(".")[2]
+
+
+def _order(place: str) -> tuple[int, ...]:
+    return tuple(map(int, place.split("-")))
+
+
+class ScriptedSteps:
+    """`StepReader` that knows of one step."""
+
+    async def read(self, _route: str, _trace: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        return [{"kind": "tool", "name": "refund", "writes": True}], {"steps": 1}
 
 
 class ScriptedHistory:

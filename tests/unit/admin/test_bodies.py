@@ -36,5 +36,5 @@ def test_a_wrong_query_is_refused_with_its_path(model: type[BaseModel], query: d
 
 
 def test_what_is_not_known_is_told_what_is() -> None:
-    with pytest.raises(ApiError, match=r"^verdcit: is not known here; known are before, limit, verdict$"):
+    with pytest.raises(ApiError, match=r"^verdcit: is not known here; known are before, limit, reveal, verdict$"):
         read_query({"verdcit": "matched"}, PairsQuery)
