@@ -157,7 +157,7 @@ def _agent(agent: dict[str, Any]) -> Html:
 def _legacy(legacy: dict[str, Any] | None, revisions: list[dict[str, Any]]) -> Html:
     title = "What the human workflow answered"
     if legacy is None:
-        return _section(title, element("p", "nothing yet", class_="none"))
+        return _section(title, element("p", "Nothing yet: it is with you now.", class_="none"))
     rows = [
         ("status", legacy.get("status") or "no answer"),
         ("failed with", legacy.get("error")),

@@ -80,13 +80,14 @@ def route_rules(rollout: Rollout) -> RouteRules:
 class _Draft:
     """A batch in the making."""
 
-    __slots__ = ("outcomes", "pairs", "tallies", "users")
+    __slots__ = ("handed", "outcomes", "pairs", "tallies", "users")
 
     def __init__(self) -> None:
         self.tallies: dict[StageKey, Tally] = {}
         self.users: dict[WeightKey, tuple[frozenset[int], frozenset[int]]] = {}
         self.pairs: list[Kept] = []
         self.outcomes: list[bytes] = []
+        self.handed: list[Kept] = []
 
     def tally(self, key: StageKey) -> Tally:
         found = self.tallies.get(key)
@@ -104,6 +105,7 @@ class _Draft:
             self.users,
             tuple(self.pairs),
             tuple(self.outcomes),
+            tuple(self.handed),
             record.max_pairs,
             record.max_bytes,
             record.max_age,
@@ -188,6 +190,9 @@ def _book_record(
         _log.error("record_malformed", route=route, problem=type(error).__name__)
         return
     draft = drafts.setdefault(route, _Draft())
+    if record.escalation is not None and record.legacy is None:  # legacy is at it; the pair comes when it has answered
+        draft.handed.append(_kept(pair, document, record))
+        return
     draft.pairs.append(_kept(pair, document, record))
     if pair.verdict is not None:
         book_pair(pair, draft.tally((record.version, record.epoch, record.stage)))

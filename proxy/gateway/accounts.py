@@ -4,6 +4,7 @@ A base class of the exchange and not a part of it: one more object for each requ
 """
 
 from time import monotonic, time
+from typing import Final
 
 from proxy.gateway.connection import Taker
 from proxy.gateway.recording import Draft, Notes
@@ -14,6 +15,8 @@ from proxy.model.snapshot import CallbackSpec
 from proxy.model.words import Failure, Fate, Reason
 from proxy.routing.decide import sampled
 from proxy.telemetry.logs import access_line
+
+PATIENCE: Final = 1.0
 
 
 class Accounts(Taker):
@@ -121,6 +124,8 @@ class Accounts(Taker):
             notes.agent = told
         else:
             notes.legacy = told
+            if notes.escalation:
+                self._shared.handed.discard(self)
         self._part_done(notes)
 
     def _attempted(self, agent: Draft) -> None:
@@ -132,13 +137,27 @@ class Accounts(Taker):
     def _part_done(self, notes: Notes) -> None:
         """One of serving, copies and partial answer is done; after the last one the record is made."""
         notes.parts -= 1
-        if notes.parts or self._rollout is None:
-            return
+        if not notes.parts and self._rollout is not None:
+            self._make_record(notes, self._rollout)
+
+    def _make_record(self, notes: Notes, rollout: RolloutEntry) -> None:
         way = self._way
         served = (way.arm._value_, way.mode._value_, self._reason._value_)
-        key_hash = self._rollout.key_hash(self._key) if self._key is not None else b""
+        key_hash = rollout.key_hash(self._key) if self._key is not None else b""
         fields, bodies = notes.fields(self.request, self._route.name, key_hash, self._bucket, served)
         self._shared.counters.record(self._route.name, fields, bodies)
+
+    def hand_over(self, now: float) -> bool:
+        """Legacy took over and is at it yet: tell already what the agent tried, for the human who decides meanwhile.
+        While more of that is coming it is waited for, PATIENCE seconds at most. Whether it was told."""
+        notes, rollout = self._notes, self._rollout
+        if notes is None or rollout is None:
+            return True
+        if notes.parts > 1 and now - self._sent_at < PATIENCE:
+            return False
+        rollout.due.one()
+        self._make_record(notes, rollout)
+        return True
 
     def _tell_callback(self, spec: CallbackSpec, status: int) -> None:
         """The request has brought a late decision, and its upstream has answered: only what it took is one."""

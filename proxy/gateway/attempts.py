@@ -161,6 +161,7 @@ class Attempts(Accounts):
         notes.agent = notes.outcome(self._status, duration, failure.value, self._first_byte)
         notes.forget()
         notes.escalation, notes.why = escalation, reason
+        shared.handed.add(self)
         self._tries = 0
         self._stale = False
         self._sent_at = monotonic()

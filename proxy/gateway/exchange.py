@@ -4,6 +4,7 @@ The rules of this file: the client gets exactly one answer; once a byte of an an
 arm can serve; the shadow never delays, fails or changes the answer; each request on a rollout's route counts one fate.
 """
 
+from math import inf
 from time import time
 from typing import Final
 
@@ -314,6 +315,9 @@ class Exchange(Copies):
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
+        if self in self._shared.handed:
+            self._shared.handed.discard(self)
+            self.hand_over(inf)  # there is no answer to wait for
         self._notes = None
         self._no_copy(Fate.DROPPED)
 

@@ -133,6 +133,7 @@ class Worker:
                 upstream.strays = 0
         durations = {labels: histogram(seconds) for labels, seconds in taken.items()}
         table.retired[:] = [upstream for upstream in table.retired if upstream.busy]
+        self.shared.tell_handed()
         counters, histograms, parcels = self.shared.counters.drain()
         self.shared.look_again()
         if durations:

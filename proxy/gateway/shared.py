@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
 import structlog
 
@@ -30,7 +31,8 @@ _HEX: Final = frozenset(b"0123456789abcdef")
 
 
 class Shared:
-    """`inflight` counts the requests under way, `tunnels` are those open. `draining`: no connection is kept after its
+    """`inflight` counts the requests under way, `tunnels` are those open, `handed` the exchanges that wait for legacy
+    after the agent could not, and of which nothing was told yet. `draining`: no connection is kept after its
     answer. `on_trip` is told, once for each trip of a breaker, the route, its rollout and the reason."""
 
     def __init__(
@@ -42,6 +44,7 @@ class Shared:
         self.admission = Admission(self.counters)
         self.inflight = 0
         self.tunnels: set[Tunnel] = set()
+        self.handed: set[Any] = set()
         self.draining = False
         self._on_trip = on_trip
         self._life = os.urandom(6).hex().encode()
@@ -96,6 +99,15 @@ class Shared:
         if unasked and agent.end_pause():
             return
         self._trip(route, rollout, reason)
+
+    def tell_handed(self) -> None:
+        """A tick has passed: humans who are at it still can be told what the agent tried."""
+        if not self.handed:
+            return
+        now = monotonic()
+        for exchange in list(self.handed):
+            if exchange.hand_over(now):
+                self.handed.discard(exchange)
 
     def look_again(self) -> None:
         """A tick has passed: more is known of legacy, although no further request may have come."""

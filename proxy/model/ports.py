@@ -69,7 +69,8 @@ class EscalationReader(Protocol):
 
     async def escalation(self, route: str, escalation_id: str) -> dict[str, Any] | None:
         """The same of one, with its whole `pair`, in which `steps` and `step_totals` are what the agent told of its
-        work. While legacy is at it the pair has no id yet. None where its record is not there: it has not come yet, or is not kept any more."""
+        work. While legacy is at it the pair has no id yet. None where its record is not there: it has not come yet, or
+        is not kept any more."""
         ...
 
 

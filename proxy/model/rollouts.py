@@ -85,6 +85,10 @@ class Evidence:
     fields: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
+MAX_BYTES: Final = 1 << 30
+MAX_AGE: Final = 90 * 86_400.0
+"""What is kept of a route's pairs where nothing else is said: bytes, seconds."""
+
 OTHER: Final = "(other)"
 """Stands for segments and decisions beyond the number that is kept apart."""
 
@@ -189,7 +193,8 @@ class Batch:
 
     `evidence` is what to add, by (version, epoch, stage). `users` are buckets seen, of users served by legacy and by
     the agent, by (version, epoch, stage, weight); adding them twice does no harm. `outcomes` are late decisions
-    that were read in passing, as `proxy.storage.late` keeps them. The last three bound what is kept of the route's
+    that were read in passing, as `proxy.storage.late` keeps them. `handed` are no pairs yet: what the agent could not
+    complete and legacy is at, for the human who decides meanwhile. The last three bound what is kept of the route's
     pairs: their number, their bytes, their age in seconds.
     """
 
@@ -200,6 +205,7 @@ class Batch:
     users: dict[tuple[str, int, str, int], tuple[frozenset[int], frozenset[int]]] = field(default_factory=dict)
     pairs: tuple[Kept, ...] = ()
     outcomes: tuple[bytes, ...] = ()
+    handed: tuple[Kept, ...] = ()
     max_pairs: int = 100_000
-    max_bytes: int = 1 << 30
-    max_age: float = 90 * 86_400.0
+    max_bytes: int = MAX_BYTES
+    max_age: float = MAX_AGE

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgpack
 
-from proxy.model.rollouts import Batch, Evidence, Kept
+from proxy.model.rollouts import MAX_AGE, MAX_BYTES, Batch, Evidence, Kept
 from proxy.model.tick import pack_buckets, unpack_buckets
 from proxy.storage.tally import from_row, row
 
@@ -29,6 +29,7 @@ def encode(batches: list[Batch]) -> bytes:
             batch.outcomes,
             batch.max_bytes,
             batch.max_age,
+            batch.handed,
         ]
         for batch in batches
     ]
@@ -62,7 +63,9 @@ def _batch(
     pairs: Any,
     users: Iterable[Sequence[Any]],
     outcomes: Sequence[bytes] = (),
-    *bounds: Any,
+    max_bytes: int = MAX_BYTES,
+    max_age: float = MAX_AGE,
+    handed: Sequence[Sequence[Any]] = (),
 ) -> Batch:
     return Batch(
         route,
@@ -83,8 +86,10 @@ def _batch(
         },
         tuple(_kept(*fields) for fields in pairs),
         tuple(outcomes),
+        tuple(_kept(*fields) for fields in handed),
         max_pairs,
-        *bounds,
+        max_bytes,
+        max_age,
     )
 
 

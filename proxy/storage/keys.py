@@ -15,13 +15,14 @@ stands last.
 | `crossfade:{route}:closed:<pair>` | string | what a late decision made of a pair that was pending, see `late` |
 | `crossfade:{route}:pending` | sorted set | the ids of open pairs, by when they expire |
 | `crossfade:{route}:ref:<ref>` | string | the id of the pair that a late decision means by `ref` |
-| `crossfade:{route}:outcomes` | stream | late decisions that wait to be joined: `outcome` (sealed), or `again`, see `late` |
+| `crossfade:{route}:outcomes` | stream | late decisions to be joined: `outcome` (sealed), or `again`, see `late` |
 | `crossfade:{route}:early:<ref>` | list | late decisions that came before their pair |
 | `crossfade:{route}:early` | sorted set | the refs of these, by when their pairs are given up |
 | `crossfade:{route}:escalations` | stream | `id`, `pair`, `reason` of each hand-over to the human, see `escalations` |
 | `crossfade:{route}:told` | string | the id of the last entry of that stream which was taken to be told, see `untold` |
 | `crossfade:{route}:untold` | sorted set | what is to be told to the human queue, by when it is tried next |
 | `crossfade:{route}:escalation:<id>` | string | the id of its pair |
+| `crossfade:{route}:handed:<id>` | string | what is known of it while legacy is at it (JSON, sealed) |
 | `crossfade:{route}:steps:<trace>` | hash | what the agent did in one trace, see `steps` |
 | `crossfade:{route}:traces` | sorted set | the traces of which there are steps, by when the first came |
 | `crossfade:{route}:trace_bytes` | hash | how much room the steps of each take |
@@ -111,6 +112,10 @@ def told(route: str) -> str:
 
 def untold(route: str) -> str:
     return f"{PREFIX}{{{route}}}:untold"
+
+
+def handed(route: str, escalation_id: str) -> str:
+    return f"{PREFIX}{{{route}}}:handed:{escalation_id}"
 
 
 def steps(route: str, trace: str) -> str:

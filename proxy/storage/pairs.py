@@ -120,7 +120,7 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     ]
     values: list[str | bytes | int | float] = [keys.LAYOUT, batch.seq, before]
     values += [SEEN_SECONDS, TOTALS_SECONDS, batch.max_pairs, batch.max_bytes, MAX_STAGES, len(batch.evidence)]
-    values += [len(users), int(batch.max_age), GRACE_SECONDS, len(batch.outcomes)]
+    values += [len(users), int(batch.max_age), GRACE_SECONDS, len(batch.outcomes), len(batch.handed)]
     for (version, epoch, stage), evidence in batch.evidence.items():
         names.append(keys.totals(route, version, epoch, stage))
         values += (keys.stage_name(version, epoch, stage), epoch)
@@ -129,6 +129,9 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
         names.append(name)
         values.append(buckets)
     values += batch.outcomes
+    for given in batch.handed:
+        names += (keys.escalation(route, given.escalation), keys.handed(route, given.escalation))
+        values += (given.escalation, given.reason, given.document)
     for pair in batch.pairs:
         values += (
             _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.until, len(pair.refs),
@@ -137,7 +140,7 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
         for ref in pair.refs:
             names += (keys.ref(route, ref), keys.early(route, ref))
         if pair.escalation:
-            names.append(keys.escalation(route, pair.escalation))
+            names += (keys.escalation(route, pair.escalation), keys.handed(route, pair.escalation))
     return [len(names), *names, *values]
 
 

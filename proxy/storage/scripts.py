@@ -108,14 +108,16 @@ WRITE_BATCH: Final = bare(
     + COUNTS
     + """
 -- KEYS: layout, seen, pairs, the verdicts' three, stages, pending, outcomes, escalations, totals..., users..., then of
---       each pair: of each ref its key and that of what came early for it; of its escalation.
+--       each that is handed over: its escalation and what is known of it; of each pair: of each ref its key and that of
+--       what came early for it; of its escalation, and what was known of that.
 -- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals and
 --       users, max_pairs, max_bytes, max_stages, number of totals, number of users, seconds to keep pairs, seconds to
---       keep refs after a pair has expired, number of late decisions, then
+--       keep refs after a pair has expired, number of late decisions, number of those handed over, then
 --       of each totals: name of its stage, epoch, number of its fields, fields and counts, how many it counts by name,
 --         and of each of these: kind, number of its fields, fields, fields beyond the bound, counts;
 --       of each users: their buckets, 3 bytes each;
 --       the late decisions;
+--       of each that is handed over: its id, the word for its reason, its document;
 --       of each pair: verdict, document, when it expires, number of its refs, id of its escalation (empty: none) and
 --         the word for its reason.
 -- Returns {0 when the batch had been written before, OLD_LAYOUT, or else 1; pairs that max_bytes cost; counts that went
@@ -151,7 +153,7 @@ if high >= seq then return {0, 0, 0, 0, 0} end
 -- The batch before was refused (a server that was still loading, say): this one must not overtake it.
 if high < before then return redis.error_reply('ERR the batch before this one is missing') end
 
-at = 14
+at = 15
 local plans, names = {}, {}
 for i = FIRST_TOTAL, last_totals do
   names[i] = {take(), tonumber(take())}
@@ -191,6 +193,17 @@ local function of(kind)
   local found = redis.call('TYPE', KEYS[key]).ok
   return found == 'none' or found == kind
 end
+-- The human is told once, and a pair takes the place of what was known before.
+for n = 1, tonumber(ARGV[14]) do
+  local escalation, reason, document = take(), take(), take()
+  local fresh = of('string') and redis.call('EXISTS', KEYS[key]) == 0
+  fresh = of('string') and redis.call('EXISTS', KEYS[key]) == 0 and fresh
+  if fresh then
+    redis.call('SET', KEYS[key], document, 'EX', ARGV[11])
+    redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', '-', 'reason', reason)
+  end
+end
+first_pair = at
 while at <= #ARGV do
   local verdict, document = tonumber(take()), take()
   local until_, refs, escalation, reason = tonumber(take()), tonumber(take()), take(), take()
@@ -215,9 +228,11 @@ while at <= #ARGV do
       redis.call('DEL', KEYS[key])
     end
   end
-  if escalation ~= '' and of('string') then
-    redis.call('SET', KEYS[key], id, 'EX', ARGV[11])
-    redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', id, 'reason', reason)
+  if escalation ~= '' then
+    if of('string') then redis.call('SET', KEYS[key], id, 'EX', ARGV[11]) end
+    if of('string') and redis.call('DEL', KEYS[key]) == 0 then
+      redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', id, 'reason', reason)
+    end
   end
 end
 if opened then redis.call('ZREMRANGEBYRANK', KEYS[8], 0, -1 - tonumber(ARGV[6])) end

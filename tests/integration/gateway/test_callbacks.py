@@ -7,8 +7,8 @@ from tests.integration.gateway.peers import answer
 DECIDED = b'{"case_id": "c-1", "decision": "approve"}'
 
 
-def listening(world: World, **more: int) -> World:
-    world.beside = {"callbacks": (CallbackSpec("refunds", "/plain/decisions", **more),)}
+def listening(world: World, max_body: int = 1000) -> World:
+    world.beside = {"callbacks": (CallbackSpec("refunds", "/plain/decisions", max_body=max_body),)}
     world.use()
     return world
 

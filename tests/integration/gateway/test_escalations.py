@@ -1,11 +1,12 @@
 """What the agent hands over is recorded, whatever the sample, and legacy gets a link to it."""
 
+import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 from proxy.model.snapshot import BUCKETS, EscalateSpec, LinkSpec, RecordSpec
 from proxy.routing.link import verify
-from tests.integration.gateway.conftest import World
-from tests.integration.gateway.peers import answer
+from tests.integration.gateway.conftest import World, until
+from tests.integration.gateway.peers import Message, answer, request
 
 SECRET = "sixteen-characters"
 UNRECORDED = RecordSpec(share=0)
@@ -67,3 +68,55 @@ async def test_without_a_url_there_is_none(world: World) -> None:
     await world.ask(X_User_Id="u")
     assert world.human.seen[0]["x-crossfade-escalation-link"] is None
     assert world.human.seen[0]["x-crossfade-escalation"]
+
+
+async def test_a_human_who_is_at_it_can_read_already_what_the_agent_tried(world: World) -> None:
+    decided = asyncio.Event()
+
+    async def slowly(_: Message) -> bytes:
+        await decided.wait()
+        return answer(b'{"decision": "no"}')
+
+    world.use(weight=BUCKETS, record=UNRECORDED)
+    world.agent.answers = lambda _: answer(b'{"so far": 1}', 200, "X-Crossfade-Escalate: unclear")
+    world.human.answers = slowly
+    async with world.client() as client:
+        client.send(request("POST", "/refunds", b'{"id": 1}', X_User_Id="u"))
+        [early] = await world.records(1)
+        assert early.legacy is None
+        assert early.agent is not None
+        assert (early.agent.body, early.agent.error, early.body) == (b'{"so far": 1}', "escalation", b'{"id": 1}')
+        decided.set()
+        assert (await client.read()).body == b'{"decision": "no"}'
+    _, whole = await world.records(2)
+    assert whole.escalation == early.escalation
+    assert whole.legacy is not None
+    assert world.worker.shared.handed == set()
+
+
+async def test_a_quick_answer_makes_one_record(world: World) -> None:
+    world.use(weight=BUCKETS)
+    world.agent.answers = lambda _: answer(b"", 500)
+    for _ in range(3):
+        await world.ask(X_User_Id="u")
+    assert [record.legacy is not None for record in await world.records(3)] == [True] * 3
+    assert world.worker.shared.handed == set()
+
+
+async def test_what_the_agent_tried_outlives_a_client_that_leaves(world: World) -> None:
+    world.use(weight=BUCKETS, record=UNRECORDED)
+    world.agent.answers = lambda _: answer(b"", 500)
+    world.human.answers = never
+    async with world.client() as client:
+        client.send(request("POST", "/refunds", b"", X_User_Id="u"))
+        await world.human.wait_for(1)
+        client.reset()
+    await until(lambda: world.counts("client_gone_total") == {("refunds",): 1})
+    [record] = await world.records(1)
+    assert (record.legacy, record.escalation is not None) == (None, True)
+    assert world.worker.shared.handed == set()
+
+
+async def never(_: Message) -> bytes:
+    await asyncio.Event().wait()
+    raise AssertionError("nobody waits any more")

@@ -99,7 +99,12 @@ def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> No
     text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
     text = re.sub(r"^( {0,10})# ( *(?:- )?[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
     text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
-    config = load(text, "crossfade.yaml", {"OVERRIDE_SECRET": "sixteen-characters", "RECORD_KEY": base64.b64encode(bytes(32)).decode()}, lambda path: path)
+    config = load(
+        text,
+        "crossfade.yaml",
+        {"OVERRIDE_SECRET": "sixteen-characters", "RECORD_KEY": base64.b64encode(bytes(32)).decode()},
+        lambda path: path,
+    )
     assert config.override is not None
     assert config.admin.tokens_file == "/etc/crossfade/tokens"
     assert config.upstreams["agent"].health_check == HealthCheck(path="/healthz")

@@ -56,9 +56,6 @@ shadow: 5
 shadow: [5]
     shadow: must be a mapping of keys
 
-shadow: {quota: 5}
-    shadow.quota: is no known key; known are max_body, max_pending, max_pending_bytes, percent, repeat, set_headers, timeout
-
 shadow: {timeot: 5s}
     shadow.timeot: is no known key; did you mean timeout?
 

@@ -67,8 +67,10 @@ def test_a_late_decision_needs_one_to_be_compared_with_and_a_pair_that_is_still_
         "pending: needs recorded pairs, and there will be none: record.percent is 0"
     ]
     assert said(f"{with_decision}\nrecord: {{max_age: 7d}}") == [
-        'pending.expires: "14d" is longer than the 7d of record.max_age, after which a pair is gone, and cannot be'
-        " decided"
+        (
+            'pending.expires: "14d" is longer than the 7d of record.max_age, after which a pair is gone, and cannot be'
+            " decided"
+        )
     ]
     assert rollout(with_decision).pending is not None
 

@@ -1,10 +1,14 @@
 """What was handed over, as it is read from a real store."""
 
+import base64
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from proxy.model.errors import StoreFormatError
+from proxy.model.rollouts import Batch, Kept
+from proxy.model.snapshot import SealingKey
 from proxy.outcomes.steps import Step
 from proxy.storage import keys
 from proxy.storage.connection import Client, ask, connect
@@ -13,7 +17,7 @@ from proxy.storage.pairs import PairStore
 from proxy.storage.reading import PairArchive
 from proxy.storage.sealing import Sealer
 from proxy.storage.steps import Bounds, Found, StepStore
-from tests.integration.escalation_world import Escalating
+from tests.integration.escalation_world import Escalating, kept, pair
 from tests.valkey import Valkey
 
 
@@ -118,3 +122,52 @@ async def test_what_is_not_ours_is_refused(store: EscalationStore, redis: Client
     await ask(redis, "XADD", keys.escalations("refunds"), "*", "id", "e1")
     with pytest.raises(StoreFormatError):
         await store.escalations("refunds")
+
+
+def at_it(number: int) -> Kept:
+    """What a worker tells while legacy is at it."""
+    document = pair(number, legacy=None, verdict=None)
+    return Kept(None, orjson.dumps(document), 1e9, escalation=f"e{number}", reason="timeout")
+
+
+async def test_while_legacy_is_at_it_there_is_what_is_known_and_then_its_pair(
+    store: EscalationStore, redis: Client
+) -> None:
+    pairs = PairStore(redis)
+    await pairs.write([Batch("refunds", "w1", 1, handed=(at_it(1), at_it(2)))])
+    found = await store.escalation("refunds", "e1")
+    assert found is not None
+    assert (found["pair_id"], found["pair"]["legacy"]) == (None, None)
+    assert found["pair"]["agent"]["body"] == {"thought": "the order is late"}
+    listed, _ = await store.escalations("refunds")
+    assert [each["id"] for each in listed] == ["e2", "e1"]
+
+    await pairs.write([Batch("refunds", "w1", 2, pairs=(kept(1),))])
+    found = await store.escalation("refunds", "e1")
+    assert found is not None
+    assert found["pair"]["legacy"]["status"] == 202
+    assert await ask(redis, "EXISTS", keys.handed("refunds", "e1")) == 0
+    listed, _ = await store.escalations("refunds")
+    assert [each["id"] for each in listed] == ["e2", "e1"], "each is told once"
+    assert len(await ask(redis, "XRANGE", keys.pairs("refunds"), "-", "+")) == 1, "what is handed over is no pair yet"
+
+
+async def test_what_comes_after_its_pair_or_twice_tells_nothing_new(store: EscalationStore, redis: Client) -> None:
+    pairs = PairStore(redis)
+    await pairs.write([Batch("refunds", "w1", 1, pairs=(kept(1),))])
+    await pairs.write([Batch("refunds", "w1", 2, handed=(at_it(1), at_it(2), at_it(2)))])
+    assert await ask(redis, "EXISTS", keys.handed("refunds", "e1")) == 0
+    listed, _ = await store.escalations("refunds")
+    assert [each["id"] for each in listed] == ["e2", "e1"]
+
+
+async def test_what_is_known_is_sealed_like_a_pair(redis: Client) -> None:
+    sealer = Sealer([SealingKey("k1", base64.b64encode(bytes(32)).decode())])
+    document = sealer.seal(at_it(1).document, "refunds")
+    await PairStore(redis).write([Batch("refunds", "w1", 1, handed=(at_it(1)._replace(document=document),))])
+    opened = await EscalationStore(redis, PairArchive(redis), sealer=sealer).escalation("refunds", "e1")
+    assert opened is not None
+    assert opened["pair"]["request"]["body"]["amount"] == 42
+    closed = await EscalationStore(redis, PairArchive(redis)).escalation("refunds", "e1")
+    assert closed is not None
+    assert "k1" in closed["pair"]["unreadable"]

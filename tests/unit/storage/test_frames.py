@@ -24,6 +24,7 @@ BATCH = Batch(
         Kept("pending", b'{"a":"\xc3\xa9"}', refs=("r1", "r2"), until=1_800_000_900.0),
     ),
     (b"late", b"later"),
+    (Kept(None, b'{"b":1}', 1_800_000_000.5, escalation="e2", reason="timeout"),),
     1_000,
 )
 
