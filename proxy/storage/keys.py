@@ -26,7 +26,9 @@ stands last.
 | `crossfade:{route}:steps:<trace>` | hash | what the agent did in one trace, see `steps` |
 | `crossfade:{route}:traces` | sorted set | the traces of which there are steps, by when the first came |
 | `crossfade:{route}:trace_bytes` | hash | how much room the steps of each take |
-| `crossfade:{route}:erased` | hash | key hash to when it was erased: what is recorded of it before is not kept |
+| `crossfade:{route}:erased` | hash | who was erased, and until when nothing of them is kept, see `erasure` |
+| `crossfade:{route}:erasing` | string | who erases now |
+| `crossfade:{route}:pairs:anew` | stream | while an erasure writes the pairs anew |
 | `crossfade:{route}:totals:<epoch>:<stage>:<version>` | hash | the evidence of one stage, see `totals` |
 | `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
 | `crossfade:{route}:stages` | sorted set | `<epoch>:<stage>:<version>` of each stage that has evidence |
@@ -132,6 +134,14 @@ def trace_bytes(route: str) -> str:
 
 def erased(route: str) -> str:
     return f"{PREFIX}{{{route}}}:erased"
+
+
+def erasing(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:erasing"
+
+
+def pairs_anew(route: str) -> str:
+    return f"{PREFIX}{{{route}}}:pairs:anew"
 
 
 def totals(route: str, version: str, epoch: int, stage: str) -> str:

@@ -5,18 +5,21 @@ number written is kept; batches of one source come in order, so a number at or b
 pairs and that mark change in one script.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import orjson
 import structlog
 
-from proxy.model.errors import StoreError, StoreFormatError, StoreUnavailableError
+from proxy.model.errors import SealError, StoreError, StoreFormatError, StoreUnavailableError
 from proxy.model.rollouts import OTHER, Batch
 from proxy.model.tick import pack_buckets
 from proxy.model.words import Arm
 from proxy.storage import keys, totals
 from proxy.storage.connection import Client, translate, translated
 from proxy.storage.scripts import OLD_LAYOUT, VERDICTS, WRITE_BATCH
+from proxy.storage.sealing import Sealer
+from proxy.storage.steps import StepStore
 from proxy.storage.tally import MAX_NAMED
 from proxy.storage.upgrade import upgrade
 
@@ -35,6 +38,9 @@ STORE_BYTES: Final = "store_bytes"
 STORE_AGE: Final = "store_age"
 """Reasons for which pairs are dropped: the bytes that a route's may take, their age. The oldest go first."""
 
+ERASED: Final = "erased"
+"""Why pairs are dropped: they waited while their person was erased."""
+
 OUTCOMES_FULL: Final = "outcomes_full"
 """Why late decisions are dropped: too many wait to be joined."""
 
@@ -49,10 +55,13 @@ def _tell_nobody(_route: str, _reason: str, _pairs: int) -> None:
 
 
 class PairStore:
-    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached."""
+    """`dropped` is told (route, reason, how many pairs) of those that went before `max_pairs` was reached. `sealer`
+    opens pairs whose person was erased meanwhile: of these nothing is kept, nor what the agent did."""
 
-    def __init__(self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody) -> None:
-        self._redis, self._dropped = redis, dropped
+    def __init__(
+        self, redis: Client, dropped: Callable[[str, str, int], None] = _tell_nobody, sealer: Sealer | None = None
+    ) -> None:
+        self._redis, self._dropped, self._sealer = redis, dropped, sealer or Sealer()
         self._crowded: set[str] = set()  # routes of which it was logged that they have more names than are kept apart
 
     async def write(self, batches: list[Batch]) -> list[bool]:
@@ -68,6 +77,8 @@ class PairStore:
             replies = [next(again) if reply.written == OLD_LAYOUT else reply for reply in replies]
         for batch, reply in zip(batches, replies, strict=True):
             self._tell(batch.route, reply)
+            if reply.erased:
+                await self._forget(batch, reply.erased)
         return [reply.written > 0 for reply in replies]
 
     async def _send(self, batches: list[Batch]) -> list["_Reply"]:
@@ -95,6 +106,19 @@ class PairStore:
             hint = f"there are more than {MAX_NAMED} segments or pairs of decisions; the others are counted as {OTHER}"
             _log.warning("names_beyond_bound", route=route, hint=hint)
 
+    async def _forget(self, batch: Batch, erased: Sequence[int]) -> None:
+        """Their pairs were not written; what the agent told of its work on them may have come before."""
+        gone = [batch.pairs[number - 1] if number > 0 else batch.handed[-number - 1] for number in erased]
+        self._dropped(batch.route, ERASED, sum(number > 0 for number in erased))
+        traces = [trace for kept in gone if (trace := self._trace(batch.route, kept.document))]
+        await StepStore(self._redis, self._sealer).forget(batch.route, traces)
+
+    def _trace(self, route: str, document: bytes) -> str:
+        try:
+            return str(orjson.loads(self._sealer.open(document, route)).get("trace_id") or "")
+        except (SealError, ValueError, AttributeError):
+            return ""
+
 
 class _Reply(NamedTuple):
     """WRITE_BATCH's."""
@@ -104,6 +128,7 @@ class _Reply(NamedTuple):
     beyond: int
     refused: int
     aged: int
+    erased: list[int]
 
 
 def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
@@ -112,6 +137,7 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     names = [keys.layout(route), keys.seen(route, batch.source), keys.pairs(route)]
     names += [keys.verdict(route, word) for word in VERDICTS]
     names += [keys.stages(route), keys.pending(route), keys.outcomes(route), keys.escalations(route)]
+    names.append(keys.erased(route))
     users = [
         (keys.users(route, *place, arm), pack_buckets(buckets))
         for place, served in batch.users.items()
@@ -131,10 +157,10 @@ def _arguments(batch: Batch, before: int) -> list[str | bytes | int | float]:
     values += batch.outcomes
     for given in batch.handed:
         names += (keys.escalation(route, given.escalation), keys.handed(route, given.escalation))
-        values += (given.escalation, given.reason, given.document)
+        values += (given.escalation, given.reason, given.document, given.key_hash, given.at)
     for pair in batch.pairs:
         values += (
-            _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.until, len(pair.refs),
+            _VERDICT_NUMBER.get(pair.verdict, 0), pair.document, pair.key_hash, pair.at, pair.until, len(pair.refs),
             pair.escalation, pair.reason,
         )  # fmt: skip
         for ref in pair.refs:

@@ -18,7 +18,7 @@ from proxy.storage.tally import MAX_NAMED
 VERDICTS: Final = ("matched", "mismatched", "incomparable")
 """The order of the verdicts' keys and the numbers (1 to 3, 0 for any other) by which WRITE_BATCH names them."""
 
-FIRST_TOTAL: Final = 11
+FIRST_TOTAL: Final = 12
 """The number of WRITE_BATCH's first key that is of evidence."""
 
 MAX_ALIKE: Final = 20
@@ -107,9 +107,9 @@ WRITE_BATCH: Final = bare(
     COMMON
     + COUNTS
     + """
--- KEYS: layout, seen, pairs, the verdicts' three, stages, pending, outcomes, escalations, totals..., users..., then of
---       each that is handed over: its escalation and what is known of it; of each pair: of each ref its key and that of
---       what came early for it; of its escalation, and what was known of that.
+-- KEYS: layout, seen, pairs, the verdicts' three, stages, pending, outcomes, escalations, erased, totals..., users...,
+--       then of each that is handed over: its escalation and what is known of it; of each pair: of each ref its key and
+--       that of what came early for it; of its escalation, and what was known of that.
 -- ARGV: layout, seq, seq of the batch before in this pipeline (or -1), seconds to keep seen, seconds to keep totals and
 --       users, max_pairs, max_bytes, max_stages, number of totals, number of users, seconds to keep pairs, seconds to
 --       keep refs after a pair has expired, number of late decisions, number of those handed over, then
@@ -117,16 +117,18 @@ WRITE_BATCH: Final = bare(
 --         and of each of these: kind, number of its fields, fields, fields beyond the bound, counts;
 --       of each users: their buckets, 3 bytes each;
 --       the late decisions;
---       of each that is handed over: its id, the word for its reason, its document;
---       of each pair: verdict, document, when it expires, number of its refs, id of its escalation (empty: none) and
---         the word for its reason.
+--       of each that is handed over: its id, the word for its reason, its document, key hash, when it was recorded;
+--       of each pair: verdict, document, key hash, when it was recorded, when it expires, number of its refs, id of its
+--         escalation (empty: none) and the word for its reason.
 -- Returns {0 when the batch had been written before, OLD_LAYOUT, or else 1; pairs that max_bytes cost; counts that went
---         beyond the bound; late decisions for which there was no room; pairs that were too old}.
+--         beyond the bound; late decisions for which there was no room; pairs that were too old; the numbers of the
+--         pairs whose person was erased, and of those handed over, below 0}.
 local seq, before, last_totals = tonumber(ARGV[2]), tonumber(ARGV[3]), FIRST_TOTAL - 1 + tonumber(ARGV[9])
 local last_users = last_totals + tonumber(ARGV[10])
 local problem = not_a('string', KEYS[1]) or not_a('string', KEYS[2])
 for i = 3, 6 do problem = problem or not_a('stream', KEYS[i]) end
 problem = problem or not_a('zset', KEYS[8]) or not_a('stream', KEYS[9]) or not_a('stream', KEYS[10])
+problem = problem or not_a('hash', KEYS[11])
 local fresh = {}
 for i = FIRST_TOTAL, last_totals do
   local kind = redis.call('TYPE', KEYS[i]).ok
@@ -141,7 +143,7 @@ for i = last_totals + 1, last_users do problem = problem or not_a('string', KEYS
 if problem then return problem end
 
 local layout = redis.call('GET', KEYS[1])
-if layout == 'OLDER' then return {OLD, 0, 0, 0, 0} end
+if layout == 'OLDER' then return {OLD, 0, 0, 0, 0, {}} end
 if layout == 'LAST' then layout = nil end -- nothing of it has to be moved
 if layout and layout ~= ARGV[1] then
   return foreign(KEYS[1], 'is not ' .. ARGV[1] .. ', the layout that this Crossfade knows')
@@ -149,7 +151,7 @@ end
 local seen = redis.call('GET', KEYS[2])
 if seen and not tonumber(seen) then return foreign(KEYS[2], 'holds no sequence number') end
 local high = tonumber(seen or -1)
-if high >= seq then return {0, 0, 0, 0, 0} end
+if high >= seq then return {0, 0, 0, 0, 0, {}} end
 -- The batch before was refused (a server that was still loading, say): this one must not overtake it.
 if high < before then return redis.error_reply('ERR the batch before this one is missing') end
 
@@ -193,20 +195,25 @@ local function of(kind)
   local found = redis.call('TYPE', KEYS[key]).ok
   return found == 'none' or found == kind
 end
+local erased, anyone = {}, redis.call('EXISTS', KEYS[11]) == 1
+local function is_erased(key_hash, recorded)
+  local until_ = anyone and key_hash ~= '' and redis.call('HGET', KEYS[11], redis.sha1hex(key_hash))
+  return until_ and tonumber(recorded) <= tonumber(until_)
+end
 -- The human is told once, and a pair takes the place of what was known before.
 for n = 1, tonumber(ARGV[14]) do
   local escalation, reason, document = take(), take(), take()
   local fresh = of('string') and redis.call('EXISTS', KEYS[key]) == 0
   fresh = of('string') and redis.call('EXISTS', KEYS[key]) == 0 and fresh
-  if fresh then
+  if is_erased(take(), take()) then
+    erased[#erased + 1] = -n
+  elseif fresh then
     redis.call('SET', KEYS[key], document, 'EX', ARGV[11])
     redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[6], '*', 'id', escalation, 'pair', '-', 'reason', reason)
   end
 end
 first_pair = at
-while at <= #ARGV do
-  local verdict, document = tonumber(take()), take()
-  local until_, refs, escalation, reason = tonumber(take()), tonumber(take()), take(), take()
+local function keep(verdict, document, until_, refs, escalation, reason)
   local id = redis.call('XADD', KEYS[3], '*', 'pair', document)
   if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], '*', 'of', id) end
   if refs > 0 then
@@ -235,6 +242,24 @@ while at <= #ARGV do
     end
   end
 end
+-- What waits for the pair of somebody who was erased, or was known of it before, goes too.
+local function leave_out(refs, escalation)
+  local names = 2 * refs + (escalation ~= '' and 2 or 0)
+  for n = 2, names, 2 do redis.call('DEL', KEYS[key + n]) end
+  key = key + names
+end
+local pair = 0
+while at <= #ARGV do
+  pair = pair + 1
+  local verdict, document, key_hash, recorded = tonumber(take()), take(), take(), take()
+  local until_, refs, escalation, reason = tonumber(take()), tonumber(take()), take(), take()
+  if is_erased(key_hash, recorded) then
+    erased[#erased + 1] = pair
+    leave_out(refs, escalation)
+  else
+    keep(verdict, document, until_, refs, escalation, reason)
+  end
+end
 if opened then redis.call('ZREMRANGEBYRANK', KEYS[8], 0, -1 - tonumber(ARGV[6])) end
 local trimmed, aged = 0, 0
 if first_pair <= #ARGV then
@@ -249,7 +274,7 @@ if first_pair <= #ARGV then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not layout then redis.call('SET', KEYS[1], ARGV[1]) end
-return {1, trimmed, beyond, refused, aged}
+return {1, trimmed, beyond, refused, aged, erased}
 """.replace("MAX_ALIKE", str(MAX_ALIKE))
     .replace("MAX_WAITING", str(MAX_WAITING))
     .replace("FIRST_TOTAL", str(FIRST_TOTAL))

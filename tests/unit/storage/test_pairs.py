@@ -16,6 +16,7 @@ from proxy.storage.connection import ask, connect
 from proxy.storage.pairs import PairStore
 from proxy.storage.reading import PairArchive
 from proxy.storage.rollouts import StateStore
+from proxy.telemetry.tasks import spawn, stop
 from tests.valkey import Valkey
 
 STAGE = ("v1", 1, "canary")
@@ -252,14 +253,22 @@ async def drops_replies(url: str, path: Path) -> AsyncIterator[tuple[str, list[i
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         store_reader, store_writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
         links.update((writer, store_writer))
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            while request := await reader.read(1 << 20):
+        scripts = False
+
+        async def hand_on() -> None:
+            nonlocal scripts
+            while request := await reader.read(1 << 20):  # a script may come in pieces
+                scripts = scripts or b"EVAL" in request
                 store_writer.write(request)
-                reply = await store_reader.read(1 << 20)
-                if b"EVAL" in request and losses and losses[0] > 0:
+
+        sending = spawn(hand_on(), "lossy")
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while reply := await store_reader.read(1 << 20):
+                if scripts and losses and losses[0] > 0:
                     losses[0] -= 1
                     break
                 writer.write(reply)
+        await stop(sending)
         store_writer.close()
         writer.close()
 
