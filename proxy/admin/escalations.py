@@ -8,9 +8,9 @@
 An escalation is {id, route, pair_id, at, reason, detail, request_id, trace_id, version, stage, method, target,
 duration} (`proxy.outcomes.escalation`).
 
-A link may be opened before its record is there: a record is whole when legacy has answered, workers hand records over
-five times a second, and while the store is away they wait. So such a page says so, and looks again by itself for a
-while. Each view is logged, and its signature is not.
+A link may be opened before its record is there: workers hand records over five times a second, and while the store is
+away they wait. So such a page says so, and looks again by itself for a while. Each view is logged, and its signature is
+not.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ MAX_LOOKS: Final = 30
 """How often a page without a record looks again; each time it waits a second longer, up to LONGEST_LOOK."""
 LONGEST_LOOK: Final = 20
 
-_WHEN: Final = "It comes within a second once the human workflow has answered the request, or taken it for later."
+_WHEN: Final = "It comes within a second or two."
 
 _HEADERS: Final = {
     "content-security-policy": policy(escalation_page.STYLE),

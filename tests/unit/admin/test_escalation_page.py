@@ -118,4 +118,4 @@ def test_what_was_decided_later_is_there() -> None:
 
 
 def test_legacy_may_not_have_answered() -> None:
-    assert "nothing yet" in shown(legacy=None)
+    assert "it is with you now" in shown(legacy=None)
