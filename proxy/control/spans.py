@@ -10,7 +10,7 @@ arguments a line has only small ones, masked as they are kept.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
@@ -45,19 +45,22 @@ _FATES: Final = {KNOWN: "known", OVER: "over_limit", ERASED: "erased"}
 _ByRoute = dict[str, dict[str, list[Found]]]
 
 
+class _Route(NamedTuple):
+    bounds: Bounds
+    redactor: Redactor
+
+
 class Spans:
     """`proxy.model.ports.SpanTaker`."""
 
     def __init__(self, store: StepStore, forwarder: Forwarder, metrics: Metrics, clock: Clock) -> None:
         self._store, self._forwarder, self._metrics, self._clock = store, forwarder, metrics, clock
-        self._records: dict[str, Record] = {}
-        self._redactors: dict[str, Redactor] = {}
+        self._routes: dict[str, _Route] = {}
         self._allowance, self._since = float(LOGGED_PER_SECOND), clock.monotonic()
 
     def use(self, rules: Mapping[str, RouteRules], traces: Traces) -> None:
         """From now on spans are of these routes, and go on to that collector."""
-        self._records = {route: each.record for route, each in rules.items()}
-        self._redactors = {route: Redactor(hidden_names(record)) for route, record in self._records.items()}
+        self._routes = {name: _route(each.record) for name, each in rules.items()}
         self._forwarder.use(traces.forward)
 
     def forward(self, body: bytes, digest: bytes, headers: Mapping[str, str], spans: int) -> None:
@@ -68,9 +71,10 @@ class Spans:
             self._metrics.count(SPANS, "", "malformed", n=malformed)
         beyond = 0
         away: StoreUnavailableError | None = None
-        for route, traces in (await self._sorted(spans)).items():
+        routes = self._routes  # these until the end, whatever is loaded meanwhile
+        for route, traces in (await self._sorted(spans, routes)).items():
             try:
-                beyond += await self._keep(route, traces)
+                beyond += await self._keep(route, traces, routes[route].bounds)
             except StoreUnavailableError as error:
                 away = error
                 self._count(route, "store_away", traces)
@@ -81,29 +85,27 @@ class Spans:
             raise away
         return beyond
 
-    async def _sorted(self, spans: Sequence[Span]) -> _ByRoute:
+    async def _sorted(self, spans: Sequence[Span], routes: Mapping[str, _Route]) -> _ByRoute:
         """What is to be kept, by route and trace."""
         found: _ByRoute = {}
         loop = asyncio.get_running_loop()
         turn = loop.time()
         for span in spans:
             mode, route = route_of(span)
-            redactor = self._redactors.get(route)
-            if redactor is None:
+            known = routes.get(route)
+            if known is None:
                 self._metrics.count(SPANS, "", "unrelated")
             elif mode == REPEAT:
                 self._metrics.count(SPANS, route, "repeat")
             else:
-                each = Found(span.span_id, span.parent_id, make_steps(span, redactor))
+                each = Found(span.span_id, span.parent_id, make_steps(span, known.redactor))
                 found.setdefault(route, {}).setdefault(span.trace_id, []).append(each)
             if loop.time() - turn > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 turn = loop.time()
         return found
 
-    async def _keep(self, route: str, traces: dict[str, list[Found]]) -> int:
-        record = self._records[route]
-        bounds = Bounds(record.max_age, record.max_pairs, record.max_bytes)
+    async def _keep(self, route: str, traces: dict[str, list[Found]], bounds: Bounds) -> int:
         beyond = 0
         for trace, kept in (await self._store.keep(route, traces, bounds)).items():
             if kept.displaced:
@@ -128,6 +130,10 @@ class Spans:
             return
         self._allowance -= 1
         _log.info("agent_step", route=route, trace_id=trace, **logged(step))
+
+
+def _route(record: Record) -> _Route:
+    return _Route(Bounds(record.max_age, record.max_pairs, record.max_bytes), Redactor(hidden_names(record)))
 
 
 def logged(step: Step) -> dict[str, Any]:

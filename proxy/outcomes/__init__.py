@@ -4,4 +4,7 @@
 and where they differ (the rules by place are a `tree`; `likeness` compares single values, cleaned by `text`, and `sets`
 lists without order), `noise` which differences the agent shows between its own answers too,
 `redact` masks what must not be kept, `labels` says what a pair is counted under, `pairing` makes the pair of all this.
+
+`steps` makes of an agent's spans the steps of its work, which belong to the pair; `conventions` knows what spans call
+the same things.
 """

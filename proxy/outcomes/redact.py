@@ -85,10 +85,16 @@ class Redactor:
     def text(self, text: str) -> str:
         """Text that is not JSON, masked as well as names can be found in it."""
         text = look(text)
-        text = self._cover(text, _FIELD, lambda found: _end(_FIELD_VALUE, found))
-        text = self._cover(text, _ELEMENT, _element_end)
-        text = self._cover(text, _FORM, lambda found: _end(_FORM_VALUE, found))
-        return self._cover(text, _LINE, lambda found: _end(_LINE_VALUE, found))
+        # Most prose has none of the signs that names are found by, and a search for a sign costs nearly nothing.
+        if 'name="' in text:
+            text = self._cover(text, _FIELD, lambda found: _end(_FIELD_VALUE, found))
+        if "<" in text:
+            text = self._cover(text, _ELEMENT, _element_end)
+        if "=" in text:
+            text = self._cover(text, _FORM, lambda found: _end(_FORM_VALUE, found))
+        if ":" in text:
+            text = self._cover(text, _LINE, lambda found: _end(_LINE_VALUE, found))
+        return text
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Recorded headers by name, repeated ones joined by a comma; credentials are masked."""
@@ -142,6 +148,8 @@ _OPENING: Final = frozenset("{[")
 
 def look(text: str) -> str:
     """`text` with everything masked that looks like a credential: JSON web tokens, Authorization values."""
+    if text.isascii() and "eyJ" not in text and "bearer" not in (lower := text.lower()) and "basic" not in lower:
+        return text
     return _LOOK.sub(MASK, text)
 
 
