@@ -65,7 +65,7 @@ class Api:
         """Carry out a verb; the answer is the route as it then stands."""
         route, verb = self._known(request)["name"], Verb(request.match_info["verb"])
         body = await read_body(request, PromoteBody if verb is Verb.PROMOTE else VerbBody)
-        actor = _actor(request, body.actor)
+        actor = acting(request, body.actor)
         full = isinstance(body, PromoteBody) and body.full
         try:
             document = await self._operations.command(route, verb, actor=actor, reason=body.reason, full=full)
@@ -96,7 +96,7 @@ class Api:
         return answer(self._operations.config())
 
     async def reload(self, request: web.Request) -> web.Response:
-        actor = _actor(request, (await read_body(request, VerbBody)).actor)
+        actor = acting(request, (await read_body(request, VerbBody)).actor)
         return answer(await self._operations.reload(actor=actor))
 
     def _known(self, request: web.Request) -> dict[str, Any]:
@@ -111,6 +111,6 @@ def _no_rollout(route: str) -> ApiError:
     return ApiError(404, "no_rollout", f"the route {route!r} has no rollout")
 
 
-def _actor(request: web.Request, claimed: str) -> str:
+def acting(request: web.Request, claimed: str) -> str:
     """Who is written down: the token's name, never what the body claims beside it; else the claim."""
     return request[CALLER].name or claimed or "anonymous"

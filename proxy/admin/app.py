@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from proxy.admin.api import Api
 from proxy.admin.auth import Tokens
 from proxy.admin.bodies import MAX_BODY
+from proxy.admin.erasure import Erasures
 from proxy.admin.escalations import EscalationApi
 from proxy.admin.health import Health
 from proxy.admin.outcomes import Outcomes
@@ -18,7 +19,7 @@ from proxy.admin.pairs import PairsApi
 from proxy.admin.shield import is_loopback, shield
 from proxy.admin.traces import Traces
 from proxy.model.errors import ConfigError
-from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader, SpanTaker, StepReader
+from proxy.model.ports import DecisionTaker, HistoryReader, Operations, PairReader, PersonEraser, SpanTaker, StepReader
 from proxy.telemetry.clock import SystemClock
 from proxy.telemetry.metrics import Metrics
 
@@ -38,6 +39,7 @@ def create_app(
     escalations: EscalationApi | None = None,
     steps: StepReader | None = None,
     spans: SpanTaker | None = None,
+    eraser: PersonEraser | None = None,
 ) -> web.Application:
     """`allowed_hosts` are names (no port) by which the API may be addressed beside those of the loopback; they matter
     only without `tokens`."""
@@ -50,6 +52,8 @@ def create_app(
         Outcomes(decisions).add_to(app.router)
     if escalations is not None:
         escalations.add_to(app.router)
+    if eraser is not None:
+        Erasures(eraser).add_to(app.router)
     if spans is not None:
         Traces(spans).add_to(app.router)
     return app

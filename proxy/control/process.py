@@ -26,10 +26,12 @@ from proxy.control import configuration, leftovers
 from proxy.control.configuration import Loaded, at_its_line, worker_count
 from proxy.control.controller import Controller
 from proxy.control.debts import Debts
+from proxy.control.erasing import Eraser
 from proxy.control.forwarding import Forwarder
 from proxy.control.hub import Hub
 from proxy.control.intake import Intake
 from proxy.control.joining import Joiner
+from proxy.control.keeping import Keeper
 from proxy.control.notifying import Notifier
 from proxy.control.operations import ControlOperations
 from proxy.control.recorder import Recorder
@@ -42,6 +44,7 @@ from proxy.model.tick import Tick
 from proxy.model.words import Process
 from proxy.storage import lastgood
 from proxy.storage.connection import Client, connect
+from proxy.storage.erasure import ErasureStore
 from proxy.storage.escalations import EscalationStore
 from proxy.storage.lastgood import LastGood
 from proxy.storage.late import LateStore
@@ -49,6 +52,7 @@ from proxy.storage.pairs import PairStore
 from proxy.storage.probe import check
 from proxy.storage.reading import PairArchive
 from proxy.storage.replicas import ReplicaStore
+from proxy.storage.retention import RetentionStore
 from proxy.storage.rollouts import StateStore
 from proxy.storage.sealing import Sealer
 from proxy.storage.spool import Spool
@@ -118,11 +122,12 @@ class Control:
         self.states = StateStore(redis)
         self.pairs = PairArchive(redis, self.sealer)
         self.metrics.reload_result(start.accepted)  # the first loading counts as one, so that the gauge is there
-        writer, spool = PairStore(redis, self.metrics.count_dropped), data_dir / "spool" / "control"
+        writer, spool = PairStore(redis, self.metrics.count_dropped, self.sealer), data_dir / "spool" / "control"
         self.recorder = Recorder(writer, Spool(spool, sealer=self.sealer), self.metrics, self.sealer)
         self.debts = Debts(self.metrics.count_dropped)
         self.hub = Hub(link, on_tick=self.take, on_trip=self.trip, on_gone=self.metrics.forget)
-        clock, source = SystemClock(), secrets.token_hex(8)
+        self.clock = clock = SystemClock()
+        source = secrets.token_hex(8)
         sharing = Sharing(ReplicaStore(redis, clock, source), self.metrics, clock, source)
         self.controller = Controller(
             start.loaded, self.states, sharing, self.metrics, clock, self.hub.broadcast, data_dir, start.last
@@ -133,6 +138,8 @@ class Control:
         late = LateStore(redis)
         self.intake = Intake(late, self.sealer, clock)
         self.joiner = Joiner(late, self.sealer, self.metrics, clock, lambda: sharing.leads)
+        self.erasures = ErasureStore(redis, self.sealer)
+        self.keeper = Keeper(RetentionStore(redis), self.erasures, self.metrics, clock, lambda: sharing.leads)
         self._set_rules(start.loaded)
         self.reloader = Reloader(file, start.loaded, self.apply, self.metrics)
         self.operations = ControlOperations(
@@ -145,6 +152,9 @@ class Control:
         self.notifier = Notifier(
             UntoldStore(redis), escalations, self._config, lambda: sharing.leads, self.metrics, clock
         )
+
+    def eraser(self, *, own_store: bool) -> Eraser:
+        return Eraser(self.erasures, self._config, self.metrics, self.clock, own_store=own_store)
 
     def _config(self) -> Config:
         """The one that runs."""
@@ -174,6 +184,7 @@ class Control:
         self.recorder.set_rules(loaded.rules)
         self.intake.set_rules(loaded.rules)
         self.joiner.set_rules(loaded.rules)
+        self.keeper.set_rules(loaded.rules)
         self.spans.use(loaded.rules, loaded.config.traces)
 
 
@@ -213,6 +224,7 @@ async def _start(
     parts.push_async_callback(control.controller.close)
     parts.push_async_callback(stop, spawn(control.notifier.run(), "notifier"))
     parts.push_async_callback(stop, spawn(control.joiner.run(), "joiner"))
+    parts.push_async_callback(stop, spawn(control.keeper.run(), "keeper"))
     parts.callback(control.forwarder.close)
     parts.push_async_callback(stop, spawn(control.forwarder.run(), "forwarder"))
     await control.hub.start()
@@ -231,6 +243,7 @@ async def _start(
         escalations=control.escalations,
         steps=control.steps,
         spans=control.spans,
+        eraser=control.eraser(own_store=options.store is not None),
     )
     runner = await admin.start(application, config.admin.address.host, config.admin.address.port)
     parts.push_async_callback(runner.cleanup)

@@ -189,6 +189,18 @@ class Operations(Protocol):
         ...
 
 
+class PersonEraser(Protocol):
+    """What the admin API needs to forget one person."""
+
+    async def erase(
+        self, key: bytes, *, route: str | None, salts: Sequence[str], actor: str, reason: str
+    ) -> dict[str, Any]:
+        """Erase what is kept of requests that carried the key, on all routes with a rollout or on one. The answer is
+        `proxy.admin.erasure`'s. KeyError where the route has none and no salt is given, CommandError while another
+        erasure is under way."""
+        ...
+
+
 class SpanTaker(Protocol):
     """What the admin API does with agents' spans."""
 
