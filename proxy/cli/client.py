@@ -4,8 +4,10 @@ import http.client
 import os
 import ssl
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -14,7 +16,9 @@ from proxy.model.errors import CrossfadeError
 
 DEFAULT: Final = "http://127.0.0.1:9900"
 _TIMEOUT: Final = 10.0
+_LONG: Final = 1_800.0
 _MAX_ANSWER: Final = 64 << 20
+_BLOCK: Final = 256 << 10
 
 
 class AdminError(CrossfadeError):
@@ -23,6 +27,14 @@ class AdminError(CrossfadeError):
     def __init__(self, problem: str, *, status: int = 0) -> None:
         super().__init__(problem)
         self.status = status
+
+
+class Exported(NamedTuple):
+    """`first` and `last` are ids of pairs: behind the one, up to the other; empty where there are none."""
+
+    first: str
+    last: str
+    blocks: Iterator[bytes]
 
 
 class AdminClient:
@@ -55,13 +67,31 @@ class AdminClient:
         given = urlencode({key: value for key, value in query.items() if value is not None})
         return self._ask("GET", f"/api/v1/routes/{quote(name, safe='')}/pairs?{given}")
 
-    def explain(self, name: str, key: bytes) -> dict[str, Any]:
-        """The key goes in the body: it is personal, and a URL may be logged on its way."""
+    def pair(self, pair_id: str, *, reveal: bool = False) -> dict[str, Any]:
+        return self._ask("GET", f"/api/v1/pairs/{quote(pair_id, safe='')}{'?reveal=true' if reveal else ''}")
+
+    @contextmanager
+    def export(self, name: str, **query: str | None) -> Iterator["Exported"]:
+        """The pairs of a route as JSON Lines, as they come."""
+        given = urlencode({key: value for key, value in query.items() if value is not None})
+        connection = self._connection()
         try:
-            body = {"key": key.decode()}
-        except UnicodeDecodeError:
-            body = {"key_base64": b64encode(key).decode()}
-        return self._ask("POST", f"/api/v1/routes/{quote(name, safe='')}/explain", body)
+            response = self._begin(connection, "GET", f"/api/v1/routes/{quote(name, safe='')}/pairs/export?{given}")
+            if response.status != 200:
+                self._read(response.status, response.read(_MAX_ANSWER + 1))
+            ends = (response.getheader("x-crossfade-first", ""), response.getheader("x-crossfade-last", ""))
+            yield Exported(*ends, self._blocks(response))
+        except (OSError, http.client.HTTPException) as error:
+            raise AdminError(self._unreached(error)) from error
+        finally:
+            connection.close()
+
+    def explain(self, name: str, key: bytes) -> dict[str, Any]:
+        return self._ask("POST", f"/api/v1/routes/{quote(name, safe='')}/explain", _key(key))
+
+    def erase(self, key: bytes, body: dict[str, Any]) -> dict[str, Any]:
+        """It answers when all is done."""
+        return self._ask("POST", "/api/v1/erasures", {**_key(key), **body}, timeout=_LONG)
 
     def outcomes(self, outcomes: list[Any]) -> dict[str, Any]:
         return self._ask("POST", "/api/v1/outcomes", {"outcomes": outcomes})
@@ -87,15 +117,12 @@ class AdminClient:
     def _list(self, name: str, what: str, limit: int) -> dict[str, Any]:
         return self._ask("GET", f"/api/v1/routes/{quote(name, safe='')}/{what}?limit={limit}")
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        headers = {"accept": "application/json", "content-type": "application/json"}
-        if self._token:
-            headers["authorization"] = f"Bearer {self._token}"
-        connection = self._connection()
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = _TIMEOUT
+    ) -> dict[str, Any]:
+        connection = self._connection(timeout)
         try:
-            data = orjson.dumps(body) if body is not None else None
-            connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=headers)
-            response = connection.getresponse()
+            response = self._begin(connection, method, path, body)
             answer = response.read(_MAX_ANSWER + 1)
         except (OSError, http.client.HTTPException) as error:
             raise AdminError(self._unreached(error)) from error
@@ -103,18 +130,38 @@ class AdminClient:
             connection.close()
         return self._read(response.status, answer)
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _begin(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> http.client.HTTPResponse:
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = orjson.dumps(body) if body is not None else None
+        connection.request(method, self._parts.path.rstrip("/") + path, body=data, headers=headers)
+        return connection.getresponse()
+
+    def _blocks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Raises AdminError where the answer breaks off."""
+        try:
+            while block := response.read1(_BLOCK):
+                yield block
+        except http.client.IncompleteRead as error:
+            raise AdminError(f"{self.url} ended the answer in the middle; its log says why") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise AdminError(self._unreached(error)) from error
+
+    def _connection(self, timeout: float = _TIMEOUT) -> http.client.HTTPConnection:
         host, port = str(self._parts.hostname), self._parts.port
         if self._parts.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
+        return http.client.HTTPConnection(host, port, timeout=timeout)
 
     def _unreached(self, error: Exception) -> str:
         match error:
             case ConnectionRefusedError():
                 return f"nothing listens at {self.url}; start `crossfade run`, or name the address with --admin"
             case TimeoutError():
-                return f"{self.url} did not answer within {_TIMEOUT:g} s"
+                return f"{self.url} did not answer in time"
             case http.client.HTTPException():
                 return f"what answers at {self.url} speaks no HTTP; name the admin API's address with --admin"
             case _:
@@ -144,6 +191,14 @@ def read_token(file: str | None) -> str:
         return Path(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AdminError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _key(key: bytes) -> dict[str, Any]:
+    """A targeting key in a body. It is personal, and a URL may be logged on its way."""
+    try:
+        return {"key": key.decode()}
+    except UnicodeDecodeError:
+        return {"key_base64": b64encode(key).decode()}
 
 
 def _refusal(status: int, document: dict[str, Any]) -> str:

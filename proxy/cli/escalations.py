@@ -1,11 +1,9 @@
 """`crossfade escalations` and `crossfade escalation`: what the agent handed over to the human."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import click
-import orjson
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -14,9 +12,9 @@ from proxy.cli.client import AdminClient
 from proxy.cli.options import json_option, with_admin
 from proxy.cli.output import print_json, print_json_line, show
 from proxy.cli.pages import entries
-from proxy.cli.tables import NONE, card, grid
+from proxy.cli.parts import Line, body, json_text, part, text, when
+from proxy.cli.tables import card, grid
 from proxy.outcomes.escalation import REASONS
-from proxy.telemetry.visible import visible
 
 
 @click.command()
@@ -55,89 +53,66 @@ def escalation(client: AdminClient, route: str, escalation_id: str, as_json: boo
 def escalations_table(found: Iterable[dict[str, Any]]) -> RenderableType:
     table = grid("escalation", "at", "reason", "said")
     for each in found:
-        table.add_row(_text(each["id"]), _time(each["at"]), _text(each["reason"]), _text(each["detail"]))
+        table.add_row(text(each["id"]), when(each["at"]), text(each["reason"]), text(each["detail"]))
     return table
 
 
 def escalation_view(found: dict[str, Any]) -> RenderableType:
     pair = found["pair"]
     if "unreadable" in pair:
-        return _text(f"it cannot be read: {pair['unreadable']}")
+        return text(f"it cannot be read: {pair['unreadable']}")
     steps = pair.get("steps") or []
     head = card()
     for name, value in (
         ("handed over", f"{found['reason']}: {found['detail']}"),
-        ("asked at", _time(found["at"])),
+        ("asked at", when(found["at"])),
         ("request", f"{found['request_id']}, trace {found['trace_id']}"),
         ("pair", f"{found['pair_id']}, version {found['version']}, stage {found['stage']}"),
     ):
-        head.add_row(name, _text(value))
+        head.add_row(name, text(value))
     request = pair.get("request") or {}
     return Group(
         head,
-        *_part("already done", _done(steps)),
-        *_part("request", [_text(f"{request.get('method')} {request.get('target')}"), *_body(request)]),
-        *_part("agent, so far", _outcome(pair.get("agent"))),
-        *_part("its steps", [_step(step) for step in steps] or [Text("it told of none")]),
-        *_part("legacy answered", _outcome(pair.get("legacy"))),
+        *part("already done", _done(steps)),
+        *part("request", [text(f"{request.get('method')} {request.get('target')}"), *_body(request)]),
+        *part("agent, so far", _outcome(pair.get("agent"))),
+        *part("its steps", [_step(step) for step in steps] or [Text("it told of none")]),
+        *part("legacy answered", _outcome(pair.get("legacy"))),
     )
 
 
-def _part(title: str, lines: Iterable[RenderableType]) -> Iterator[RenderableType]:
-    yield Text("")
-    yield Text(title, "bold")
-    for line in lines:
-        yield Padding(line, (0, 0, 0, 2), expand=False)
-
-
-def _done(steps: list[dict[str, Any]]) -> Iterator[RenderableType]:
+def _done(steps: list[dict[str, Any]]) -> Iterator[Line]:
     """What must not be done twice; who was not seen writing may still have written."""
     known = [step for step in steps if step.get("writes") is True]
     for step in known:
         yield _step(step, "bold yellow")
         for name in ("arguments", "result"):
             if step.get(name) is not None:
-                yield Padding(_text(f"{name}: {_json(step[name])}"), (0, 0, 0, 4), expand=False)
+                yield Padding(text(f"{name}: {json_text(step[name])}"), (0, 0, 0, 4), expand=False)
     if not known:
         yield Text("nothing that is known" if steps else "unknown: the agent told of no steps")
     doubtful = dict.fromkeys(
         str(step.get("name")) for step in steps if step.get("kind") == "tool" and step.get("writes") is None
     )
     if doubtful:
-        yield _text(f"not known whether these changed anything: {', '.join(doubtful)}")
+        yield text(f"not known whether these changed anything: {', '.join(doubtful)}")
 
 
 def _step(step: dict[str, Any], style: str = "") -> Text:
     said = [f"{'  ' * min(step.get('depth') or 0, 6)}{step.get('kind')}", str(step.get("name"))]
     said.append(f"{step.get('duration', 0):.3g} s")
     said += [f"failed: {step['error']}"] if step.get("error") else []
-    return _text("  ".join(said), style)
+    return text("  ".join(said), style)
 
 
-def _outcome(outcome: dict[str, Any] | None) -> list[RenderableType]:
+def _outcome(outcome: dict[str, Any] | None) -> list[Line]:
     if outcome is None:
         return [Text("nothing yet")]
     decision = f", decision {outcome['decision']}" if outcome.get("decision") is not None else ""
     failed = f", {outcome['error']}" if outcome.get("error") else ""
     status = outcome.get("status") or "no answer"
-    return [_text(f"{status}{failed}{decision}, after {outcome.get('duration') or 0:.3g} s"), *_body(outcome)]
+    return [text(f"{status}{failed}{decision}, after {outcome.get('duration') or 0:.3g} s"), *_body(outcome)]
 
 
-def _body(outcome: dict[str, Any]) -> list[RenderableType]:
-    body = outcome.get("body")
-    if body is None:
-        return []
-    shown: list[RenderableType] = [_text(body if isinstance(body, str) else _json(body, orjson.OPT_INDENT_2))]
-    return [*shown, Text("(only the beginning was kept)")] if outcome.get("truncated") else shown
-
-
-def _json(value: Any, option: int = 0) -> str:
-    return orjson.dumps(value, option=option).decode()
-
-
-def _text(value: Any, style: str = "") -> Text:
-    return Text(visible(str(value)), style, overflow="fold")
-
-
-def _time(at: str | None) -> str:
-    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else NONE
+def _body(message: dict[str, Any]) -> list[Line]:
+    return [text(shown)] if (shown := body(message)) is not None else []

@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "resume": Source("proxy.cli.operate", "Let a paused rollout go on.", _OPERATE),
     "abort": Source("proxy.cli.operate", "Swap all traffic of a route back to legacy.", _OPERATE),
     "retry": Source("proxy.cli.operate", "Start a rolled-back rollout again from its first stage.", _OPERATE),
-    "pairs": Source("proxy.cli.pairs", "Show what both arms did with the same requests.", _OPERATE),
+    "pairs": Source("proxy.cli.pairs", "Show, export what both arms did with the same requests.", _OPERATE),
     "escalations": Source("proxy.cli.escalations", "Show what the agent handed over to the human.", _OPERATE),
     "escalation": Source("proxy.cli.escalations", "Show all that is known of one of these.", _OPERATE),
     "outcomes": Source("proxy.cli.outcomes", "Tell what humans decided, to close pairs that wait.", _OPERATE),

@@ -239,7 +239,12 @@ class ScriptedSteps:
     """`StepReader` that knows of one step."""
 
     async def read(self, _route: str, _trace: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        return [{"kind": "tool", "name": "refund", "writes": True}], {"steps": 1}
+        step = {
+            "id": "a1", "parent": None, "depth": 0, "kind": "tool", "name": "refund", "duration": 0.2, "model": None,
+            "tokens": None, "writes": True, "error": None, "arguments": {"amount": 5}, "result": None,
+        }  # fmt: skip
+        totals = {"steps": 1, "tool_calls": 1, "model_calls": 0, "writes": 1, "errors": 0, "left_out": 0}
+        return [step], {**totals, "tokens": {"input": 0, "output": 0}}
 
 
 class ScriptedHistory:
