@@ -10,7 +10,8 @@ decisions made of it, by what these find it and those that wait for it, what was
 agent did in its trace.
 
 The server deletes an entry of a stream by marking it: its bytes stay in memory, and in the server's files, until those
-beside it are gone too. So the pairs are written anew, a few at a time, and take the place of the others in one step.
+beside it are gone too. So the pairs are written anew, a few at a time, and take the place of the others in one step;
+and so are late decisions that wait.
 
 `erased` holds, by a digest of the key hash, until when (Unix seconds) what was recorded is not kept; and `:rewrite`
 while the pairs have still to be written anew.
@@ -30,7 +31,7 @@ from proxy.model.words import Match
 from proxy.outcomes.late import decode
 from proxy.storage import keys, totals
 from proxy.storage.connection import Client, ask, execute
-from proxy.storage.erasure_scripts import BEGIN, ERASE_PAIR, HOLD, REWRITE
+from proxy.storage.erasure_scripts import BEGIN, ERASE_PAIR, HOLD, REWRITE, REWRITE_SMALL
 from proxy.storage.escalations import NO_PAIR, Entry, read_entry
 from proxy.storage.sealing import Sealer
 from proxy.storage.steps import StepStore
@@ -39,6 +40,9 @@ REMEMBERED: Final = 30 * 86_400
 """Seconds for which nothing of an erased person's past is written: as long as a spool may wait."""
 MAX_TARGETS: Final = 20_000
 """Pairs that are found before what belongs to them is looked for: the bound of memory."""
+
+MAX_SMALL: Final = 5_000
+"""Entries of a stream that are written anew at once."""
 
 _HELD: Final = 60
 _DOCUMENTS: Final = 50
@@ -164,6 +168,7 @@ class _Erasure:
             if rest is None:
                 break
             after = rest
+        await self._rewrite_small()
         await self.rewrite()
         return Erased(**self._counts)
 
@@ -275,12 +280,19 @@ class _Erasure:
                 self._counts["outcomes"] += decided
             await self.hold()
 
+    async def _rewrite_small(self) -> None:
+        """Also decisions that were joined before may still be there. Where very many wait nothing is written anew: they
+        go in moments, and what was beside them with them. Of hand-overs there are but ids."""
+        for stream in (keys.outcomes(self._route), keys.escalations(self._route)):
+            await ask(self._redis, "EVAL", REWRITE_SMALL, 2, stream, keys.anew(stream), MAX_SMALL, key=stream)
+
     async def rewrite(self) -> None:
         """Write the pairs anew, where any was erased."""
         erased = keys.erased(self._route)
         if not await ask(self._redis, "HEXISTS", erased, ":rewrite", key=erased):
             return
-        names = (keys.erasing(self._route), erased, keys.pairs(self._route), keys.pairs_anew(self._route))
+        pairs = keys.pairs(self._route)
+        names = (keys.erasing(self._route), erased, pairs, keys.anew(pairs))
         done, last = 0, b""
         while not done:
             values = (self._token, last, _COPIED, _HELD)

@@ -44,8 +44,22 @@ return {there, redis.call('DEL', KEYS[4])}
 """
 )
 
+_REPLACE: Final = """
+-- Lets the stream `anew` take the place of `old`. Ids go on where they were, also behind one that was erased.
+local function replace(old, anew)
+  local info = redis.call('XINFO', 'STREAM', old)
+  for n = 1, #info, 2 do
+    if info[n] == 'last-generated-id' then redis.call('XSETID', anew, info[n + 1]) end
+  end
+  redis.call('UNLINK', old)
+  redis.call('PERSIST', anew)
+  redis.call('RENAME', anew, old)
+end
+"""
+
 REWRITE: Final = bare(
     COMMON
+    + _REPLACE
     + """
 -- KEYS: erasing, erased, pairs, pairs anew. ARGV: who erases, the last entry that was copied (empty: begin), how many
 --       to copy, seconds to go on for.
@@ -63,18 +77,28 @@ for _, entry in ipairs(entries) do
 end
 redis.call('EXPIRE', KEYS[4], ARGV[4])
 if #entries == tonumber(ARGV[3]) then return {0, last} end
-if redis.call('EXISTS', KEYS[4]) == 1 then
-  local info = redis.call('XINFO', 'STREAM', KEYS[3])
-  for n = 1, #info, 2 do
-    -- Ids must go on where they were, also behind one that was erased.
-    if info[n] == 'last-generated-id' then redis.call('XSETID', KEYS[4], info[n + 1]) end
-  end
-  redis.call('UNLINK', KEYS[3])
-  redis.call('PERSIST', KEYS[4])
-  redis.call('RENAME', KEYS[4], KEYS[3])
-end
+if redis.call('EXISTS', KEYS[4]) == 1 then replace(KEYS[3], KEYS[4]) end
 redis.call('HDEL', KEYS[2], ':rewrite')
 return {1, last}
+"""
+)
+
+REWRITE_SMALL: Final = bare(
+    COMMON
+    + _REPLACE
+    + """
+-- KEYS: a stream, the stream anew. ARGV: how many may be in it. All at once: an entry must not come back that somebody
+--       else takes out meanwhile.
+local problem = not_a('stream', KEYS[1])
+if problem then return problem end
+local size = redis.call('XLEN', KEYS[1])
+if size == 0 or size > tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[2])
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+  redis.call('XADD', KEYS[2], entry[1], unpack(entry[2]))
+end
+replace(KEYS[1], KEYS[2])
+return 1
 """
 )
 

@@ -28,7 +28,7 @@ stands last.
 | `crossfade:{route}:trace_bytes` | hash | how much room the steps of each take |
 | `crossfade:{route}:erased` | hash | who was erased, and until when nothing of them is kept, see `erasure` |
 | `crossfade:{route}:erasing` | string | who erases now |
-| `crossfade:{route}:pairs:anew` | stream | while an erasure writes the pairs anew |
+| `crossfade:{route}:<stream>:anew` | stream | while an erasure writes one anew |
 | `crossfade:{route}:totals:<epoch>:<stage>:<version>` | hash | the evidence of one stage, see `totals` |
 | `crossfade:{route}:users:<epoch>:<stage>:<weight>:<arm>:<version>` | string | a bit for each bucket that was served |
 | `crossfade:{route}:stages` | sorted set | `<epoch>:<stage>:<version>` of each stage that has evidence |
@@ -140,8 +140,8 @@ def erasing(route: str) -> str:
     return f"{PREFIX}{{{route}}}:erasing"
 
 
-def pairs_anew(route: str) -> str:
-    return f"{PREFIX}{{{route}}}:pairs:anew"
+def anew(stream: str) -> str:
+    return f"{stream}:anew"
 
 
 def totals(route: str, version: str, epoch: int, stage: str) -> str:
