@@ -30,16 +30,16 @@ class Debts:
 
     def take(self, tick: Tick) -> None:
         """A tick has come for the first time. Those of an earlier life come before the one that says what it owed."""
+        for (route, source, seq), count in tick.counters.get(OWED.name, {}).items():
+            lost = count - self._known(source, route, int(seq))
+            if lost > 0:
+                self._dropped(route, WORKER_KILLED, lost)
         records = settled(tick.counters)
         if records:
             self._came.setdefault(tick.source, deque(maxlen=MAX_TICKS)).append((tick.seq, records))
             self._came.move_to_end(tick.source)
             if len(self._came) > MAX_SOURCES:
                 self._came.popitem(last=False)
-        for (route, source, seq), count in tick.counters.get(OWED.name, {}).items():
-            lost = count - self._known(source, route, int(seq))
-            if lost > 0:
-                self._dropped(route, WORKER_KILLED, lost)
 
     def _known(self, source: str, route: str, after: int) -> int:
         return sum(records.get(route, 0) for seq, records in self._came.get(source, ()) if seq > after)

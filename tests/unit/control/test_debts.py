@@ -61,6 +61,13 @@ def test_what_a_killed_life_had_taken_over_and_said_is_its_own_debt_no_more() ->
     assert dropped == [("refunds", "worker_killed", 4), ("refunds", "worker_killed", 1)]
 
 
+def test_who_tells_it_in_the_name_of_the_life_that_is_over_tells_it_as_well() -> None:
+    books, dropped = desk()
+    books.take(handed_over("a", 5, 10))
+    books.take(Tick("a", 9, 0.0, {OWED.name: {("refunds", "a", "4"): 14}}))
+    assert dropped == [("refunds", "worker_killed", 4)]
+
+
 def test_a_process_that_knows_nothing_counts_the_most_there_can_be() -> None:
     books, dropped = desk()
     books.take(owes("a", 7, 40))
