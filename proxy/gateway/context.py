@@ -2,10 +2,12 @@
 Baggage. Its telemetry comes back with the first, by which its spans find their pair (`proxy.telemetry.otlp`).
 
 A client's own members go on, behind ours. But what begins with `crossfade` is ours to say: an agent that acts only in
-canary must not be told by a client that it is.
+canary must not be told by a client that it is. SDKs decode the names of baggage (percent, plus, spaces around), and take
+the last of two: so a name is ours by what they make of it.
 """
 
 from typing import Final
+from urllib.parse import unquote_plus
 
 STATE: Final = b"tracestate"
 BAGGAGE: Final = b"baggage"
@@ -17,7 +19,7 @@ MAX_STATE: Final = 512
 MAX_BAGGAGE: Final = 8192
 """Bytes of each, likewise."""
 
-_OURS: Final = b"crossfade"
+_OURS: Final = "crossfade"
 
 
 def own(mode: str, route: str) -> dict[bytes, bytes]:
@@ -50,7 +52,7 @@ def _with_others(ours: bytes, values: list[bytes], header: bytes) -> bytes:
     for value in values:
         for raw in value.split(b","):
             member = raw.strip(b" \t")
-            if not member or member.lower().startswith(_OURS):
+            if not member or _is_ours(member):
                 continue
             size += len(member) + 1
             if not left or size > longest:
@@ -58,3 +60,8 @@ def _with_others(ours: bytes, values: list[bytes], header: bytes) -> bytes:
             members.append(member)
             left -= 1
     return b",".join(members)
+
+
+def _is_ours(member: bytes) -> bool:
+    name = member.partition(b"=")[0].decode("latin-1")
+    return unquote_plus(name).strip().lower().startswith(_OURS)

@@ -1,5 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.baggage import get_all
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 
 from proxy.gateway.context import BAGGAGE, MAX_MEMBERS, MAX_STATE, STATE, joined, lines, own
 
@@ -35,6 +38,15 @@ def test_a_client_cannot_say_what_is_ours_to_say() -> None:
     said = joined(SHADOW, forged)
     assert members(said, STATE) == [b"crossfade=shadow:refunds"]
     assert members(said, BAGGAGE) == [b"crossfade.mode=shadow", b"crossfade.route=refunds", b"a=1"]
+
+
+@pytest.mark.parametrize("name", ["%63rossfade.mode", "+crossfade.mode", "%20crossfade.mode", "%C2%A0Crossfade.mode"])
+def test_what_an_sdk_takes_for_ours_is_ours_to_say(name: str) -> None:
+    said = joined(SHADOW, [(BAGGAGE, f"{name}=canary,a%20b=1".encode())])
+    assert members(said, BAGGAGE) == [b"crossfade.mode=shadow", b"crossfade.route=refunds", b"a%20b=1"]
+    carrier = {"baggage": b",".join(members(said, BAGGAGE)).decode()}
+    heard = get_all(W3CBaggagePropagator().extract(carrier))
+    assert heard == {"crossfade.mode": "shadow", "crossfade.route": "refunds", "a b": "1"}
 
 
 @given(st.lists(st.lists(st.binary(max_size=60), max_size=60).map(b",".join), max_size=3))
