@@ -2,8 +2,8 @@
 Baggage. Its telemetry comes back with the first, by which its spans find their pair (`proxy.telemetry.otlp`).
 
 A client's own members go on, behind ours. But what begins with `crossfade` is ours to say: an agent that acts only in
-canary must not be told by a client that it is. SDKs decode the names of baggage (percent, plus, spaces around), and take
-the last of two: so a name is ours by what they make of it.
+canary must not be told by a client that it is. SDKs decode the names of baggage (percent, plus, spaces around) and
+take the last of two, so a name is ours by what they make of it.
 """
 
 from typing import Final

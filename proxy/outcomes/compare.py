@@ -18,7 +18,7 @@ from proxy.outcomes.labels import Naming
 from proxy.outcomes.likeness import alike as values_alike
 from proxy.outcomes.likeness import cleaned
 from proxy.outcomes.redact import MASK
-from proxy.outcomes.sets import unmatched
+from proxy.outcomes.sets import Tries, unmatched
 from proxy.outcomes.tree import Node, Nodes, Tree, below, down
 
 MAX_DIFFERENCES: Final = 50
@@ -141,11 +141,12 @@ def _header(name: str) -> Callable[[Answer], Any]:
 
 class _Found:
     """Differences up to the bound, and the number of those beyond it. `roots` are the rules that hold in each document
-    by itself, where rules are searched for."""
+    by itself, where rules are searched for; `tries` are shared by all that is held against each other."""
 
-    __slots__ = ("listed", "more", "roots")
+    __slots__ = ("listed", "more", "roots", "tries")
 
-    def __init__(self) -> None:
+    def __init__(self, tries: Tries | None = None) -> None:
+        self.tries = tries or Tries()
         self.listed: list[Difference] = []
         self.more = 0
         self.roots: tuple[Node, Node] | None = None
@@ -204,12 +205,12 @@ def _walk_set(legacy: list[Any], agent: list[Any], nodes: Nodes, place: Place, f
         ours, theirs = (down((root,), place) for root in found.roots)
 
     def near(one: int, other: int) -> bool:
-        tried = _Found()
+        tried = _Found(found.tries)
         _walk(legacy[one], agent[other], (*below(ours, one), *below(theirs, other)), (), tried)
         return not tried.listed
 
     tolerant = any(node.tolerates() for node in nodes)
-    left, right = unmatched(legacy, agent, ours, theirs, near if tolerant else None)
+    left, right = unmatched(legacy, agent, ours, theirs, near if tolerant else None, found.tries)
     for index in left:
         found.add(Difference((*place, index), legacy[index], MISSING, loose=True))
     for index in right:

@@ -9,18 +9,42 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
+import orjson
+
 from proxy.outcomes.likeness import cleaned
 from proxy.outcomes.tree import Nodes, below
 
-MAX_TRIES: Final = 1024
-"""Elements that are held against each other within a tolerance, for one pair of lists; what is left then differs."""
+MAX_TRIES: Final = 2048
+"""Elements that are held against each other within a tolerance, for one pair of answers; what is left then differs. A
+large one counts as many times as it has"""
+_TRY: Final = 128
+"""bytes: lists may stand in lists, and each try of the outer ones holds the inner ones against each other."""
 
 Alike = Callable[[int, int], bool]
 """Whether legacy's element at one index is alike the agent's at another, within tolerance."""
 
 
+class Tries:
+    """Those that are left for one pair of answers."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_TRIES
+
+    def take(self, element: Any) -> None:
+        """For this one and another. Raises _SpentError where none is left."""
+        if self.left <= 0:
+            raise _SpentError
+        self.left -= 1 + len(orjson.dumps(element)) // _TRY
+
+
+class _SpentError(Exception):
+    pass
+
+
 def unmatched(
-    legacy: list[Any], agent: list[Any], ours: Nodes, theirs: Nodes, alike: Alike | None
+    legacy: list[Any], agent: list[Any], ours: Nodes, theirs: Nodes, alike: Alike | None, tries: Tries
 ) -> tuple[list[int], list[int]]:
     """The indices of legacy's elements, and of the agent's, that have no counterpart. `ours` and `theirs` are the rules
     of the two lists; `alike` is None where nothing is tolerated."""
@@ -37,7 +61,10 @@ def unmatched(
             owners[partners[index]] = index
     lonely = [index for index in given if index not in partners]
     if alike is not None and lonely and len(owners) < len(wanted):
-        _pair_within_tolerance(lonely, [*wanted], partners, owners, _bounded(alike))
+        try:
+            _pair_within_tolerance(lonely, [*wanted], partners, owners, _bounded(alike, legacy, tries))
+        except _SpentError:
+            pass  # what has its counterpart by now keeps it
     return (
         [index for index in given if index not in partners],
         [index for index in wanted if index not in owners],
@@ -74,15 +101,14 @@ def _ignored(nodes: Nodes) -> bool:
     return any(node.ignored for node in nodes)
 
 
-def _bounded(alike: Alike) -> Alike:
-    """Each two elements are tried once, and at most MAX_TRIES of them."""
+def _bounded(alike: Alike, legacy: list[Any], tries: Tries) -> Alike:
+    """Each two elements are tried once."""
     known: dict[tuple[int, int], bool] = {}
 
     def asked(one: int, other: int) -> bool:
         found = known.get((one, other))
         if found is None:
-            if len(known) >= MAX_TRIES:
-                return False
+            tries.take(legacy[one])
             found = known[one, other] = alike(one, other)
         return found
 

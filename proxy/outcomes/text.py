@@ -20,7 +20,7 @@ _ROUNDS: Final = 8
 MAX_STACKED: Final = 128
 """Marks on one character; a text of any language needs a few (UAX 15, section 13: 30)."""
 
-_FOREIGN: Final = re.compile(r"[^\x00-\x7f]{%d,}" % (MAX_STACKED + 1))
+_FOREIGN: Final = re.compile(rf"[^\x00-\x7f]{{{MAX_STACKED + 1},}}")
 """Where there may be more."""
 
 

@@ -1,7 +1,9 @@
 """Lists whose order says nothing."""
 
+import time
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,8 +84,36 @@ def test_how_much_is_tried_is_bounded() -> None:
         tried += 1
         return False
 
-    left, right = sets.unmatched([*range(1000)], [*range(1000, 2000)], (), (), never)
+    tries = sets.Tries()
+    left, right = sets.unmatched([*range(1000)], [*range(1000, 2000)], (), (), never, tries)
     assert (len(left), len(right), tried) == (1000, 1000, sets.MAX_TRIES)
+    sets.unmatched([1], [2], (), (), never, tries)
+    assert tried == sets.MAX_TRIES
+
+
+def nested(depth: int, number: int, first: int) -> Any:
+    if not depth:
+        return {"v": first}
+    return {"l": [nested(depth - 1, number, first + 7 * n + 1000 * depth) for n in range(number)]}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "agent", "bytes_"),
+    [
+        ([*range(10, 200_000, 10)], [*range(15, 200_000, 10)], 100_000),
+        ([nested(4, 6, 1)], [nested(4, 6, 2)], 10_000),
+        ([[0.5, *range(9000)]], [[*range(9000), 9000.5]], 40_000),
+        ([[n, [1.5] * 500] for n in range(30)], [[n, [1.0] * 500] for n in range(40, 70)], 50_000),
+    ],
+)
+def test_however_many_elements_are_near_or_far_it_takes_no_time(legacy: Any, agent: Any, bytes_: int) -> None:
+    assert len(orjson.dumps(legacy)) > bytes_
+    rules = {"sets": ["$..tags", "$..l", "$.tags[*]"], "tolerance": {"$..v": 0.1, "$.tags[*]": 0.1, "$.tags[*][*]": 1}}
+    comparer = Comparer(Compare.model_validate({"fields": rules}))
+    began = time.process_time()
+    result = comparer.compare(Answer({"tags": legacy}), Answer({"tags": agent}))
+    assert result.verdict is Match.MISMATCHED
+    assert time.process_time() - began < 2  # of what was tried without such bounds: minutes
 
 
 @given(st.lists(JSON, max_size=6).flatmap(lambda items: st.tuples(st.just(items), st.permutations(items))))
