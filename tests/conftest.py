@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from proxy.storage import owed
 from tests.valkey import Cluster, Sentinel, Valkey
 
 
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="a long run: --soak"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What workers within a test owe is beside their spools, and goes with them."""
+    monkeypatch.setattr(owed, "MEMORY", Path("/nowhere"))
 
 
 @pytest.fixture

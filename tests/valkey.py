@@ -31,7 +31,7 @@ SLOTS: Final = 16_384
 SHARE: Final = -(-SLOTS // 3)
 """Of them, one master's of a Cluster."""
 
-_DURABLE: Final = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+_DURABLE: Final = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 """A killed server loses nothing: what it answered is in the kernel's hands."""
 _PROMPT: Final = ("--repl-diskless-sync-delay", "0")
 """A replica is served at once, without a wait for others that may want the same."""

@@ -13,15 +13,18 @@ from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from proxy.storage import owed
 from tests.e2e.processes import alive_below, die_with_us, reap
 from tests.integration.gateway.peers import Message, ScriptedUpstream, answer
 
 COMMAND = Path(sys.executable).with_name("crossfade")
 PATIENCE = 20.0
+MEMORY = owed.MEMORY
 
 CONFIG = """\
 listen: {{address: "127.0.0.1:0"}}
@@ -123,6 +126,9 @@ class Crossfade:
         await self.session.close()
         if self._process is not None:
             await self.crash()
+        for directory in self.file.parent.glob("data/spool/worker-*"):
+            with patch.object(owed, "MEMORY", MEMORY):  # theirs, not the tests'
+                owed.forget(directory)
 
     # Its processes
 

@@ -34,7 +34,7 @@ async def test_it_listens_on_no_port_and_evicts_nothing(valkey: Valkey) -> None:
     client = connect(valkey.url)
     config = await client.config_get("*")
     await client.aclose()
-    wanted = {"port": "0", "appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
+    wanted = {"port": "0", "appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
     assert {name: config[name] for name in wanted} == wanted
 
 
