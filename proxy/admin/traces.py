@@ -25,7 +25,7 @@ from proxy.telemetry.otlp import Malformed, OtlpError
 MAX_PACKED: Final = 4 << 20
 """Bytes of a body that is packed; one that is not may have otlp.MAX_UNPACKED."""
 MAX_UNDER_WAY: Final = 4
-"""Requests that are read at the same time: each may take many times its size."""
+"""Requests at the same time."""
 SLICE_SECONDS: Final = 0.005
 """After so long at a time the loop gets its turn."""
 
@@ -34,6 +34,7 @@ class Traces:
     def __init__(self, spans: SpanTaker) -> None:
         self._spans = spans
         self._under_way = 0
+        self._reading = asyncio.Lock()  # what is read takes many times its size
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/traces", self.take, name=TRACES)
@@ -57,7 +58,8 @@ class Traces:
         """How many spans are rejected, and why."""
         packed = request.headers.get("content-encoding", "identity").lower() == "gzip"
         data = otlp.unpack(body) if packed else body
-        spans, malformed, problems = await _read(data, request.content_type)
+        async with self._reading:
+            spans, malformed, problems = await _read(data, request.content_type)
         headers = {"content-type": request.content_type} | ({"content-encoding": "gzip"} if packed else {})
         if spans:
             digest = hashlib.blake2b(data, digest_size=16).digest()
@@ -77,7 +79,7 @@ async def _read(data: bytes, content_type: str) -> tuple[list[Span], int, list[s
     turn = loop.time()
     for span in otlp.read(data, content_type):
         if isinstance(span, Malformed):
-            malformed += 1
+            malformed += span.spans
             if len(problems) < 5:
                 problems[span.problem] = None
         else:

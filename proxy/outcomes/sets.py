@@ -7,6 +7,7 @@ near ones is taken must not depend on the order. Rules of elements take `[*]`; t
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -61,10 +62,8 @@ def unmatched(
             owners[partners[index]] = index
     lonely = [index for index in given if index not in partners]
     if alike is not None and lonely and len(owners) < len(wanted):
-        try:
+        with suppress(_SpentError):  # what has its counterpart by then keeps it
             _pair_within_tolerance(lonely, [*wanted], partners, owners, _bounded(alike, legacy, tries))
-        except _SpentError:
-            pass  # what has its counterpart by now keeps it
     return (
         [index for index in given if index not in partners],
         [index for index in wanted if index not in owners],

@@ -11,6 +11,7 @@ import base64
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -29,6 +30,8 @@ MAX_UNPACKED: Final = 16 << 20
 """Bytes of a request, unpacked."""
 MAX_SPANS: Final = 10_000
 """Spans of one request that are looked at; those after them are rejected."""
+MAX_GROUPS: Final = 10_000
+"""Resources and scopes of one request; one with more is refused."""
 MAX_ATTRIBUTES: Final = 256
 """Of a span, of an event, of a resource, and members of a value that is a list or a dict. SDKs stop at 128."""
 MAX_EVENTS: Final = 128
@@ -55,9 +58,10 @@ class OtlpError(Exception):
 
 
 class Malformed(NamedTuple):
-    """A span that cannot be read, or one too many."""
+    """A span that cannot be read, or some too many."""
 
     problem: str
+    spans: int = 1
 
 
 def unpack(data: bytes) -> bytes:
@@ -81,8 +85,7 @@ def read(data: bytes, content_type: str) -> Iterator[Span | Malformed]:
 
     Raises OtlpError before the first one where the request is none.
     """
-    spans = _of_protobuf(data) if content_type == PROTOBUF else _of_json(data)
-    return _bounded(spans)
+    return _bounded(*(_of_protobuf(data) if content_type == PROTOBUF else _of_json(data)))
 
 
 def response(content_type: str, rejected: int, problem: str) -> bytes:
@@ -108,9 +111,20 @@ def status(problem: str) -> bytes:
     return b"\x12" + bytes(length) + text
 
 
-def _bounded(spans: Iterator[Span | Malformed]) -> Iterator[Span | Malformed]:
-    for number, span in enumerate(spans):
-        yield span if number < MAX_SPANS else Malformed(f"a request may hold {MAX_SPANS} spans")
+_Spans = tuple[Iterator[Span | Malformed], int]
+"""The spans, and how many there are."""
+
+
+def _bounded(spans: Iterator[Span | Malformed], total: int) -> Iterator[Span | Malformed]:
+    yield from islice(spans, MAX_SPANS)
+    if total > MAX_SPANS:
+        yield Malformed(f"a request may hold {MAX_SPANS} spans", total - MAX_SPANS)
+
+
+def _check_groups(number: int) -> None:
+    """Nothing is said of those without spans, so that there would be no pause between them."""
+    if number > MAX_GROUPS:
+        raise OtlpError(f"a request may hold {MAX_GROUPS} resources and scopes", too_large=True)
 
 
 class _Cut:
@@ -141,19 +155,24 @@ class _Cut:
 # Protobuf
 
 
-def _of_protobuf(data: bytes) -> Iterator[Span | Malformed]:
+def _of_protobuf(data: bytes) -> _Spans:
     try:
         request = ExportTraceServiceRequest.FromString(data)
     except DecodeError as error:
         raise OtlpError("the body is no ExportTraceServiceRequest in protobuf") from error
-    return _walk_protobuf(request)
+    groups = request.resource_spans
+    _check_groups(len(groups))
+    _check_groups(len(groups) + sum(len(group.scope_spans) for group in groups))
+    return _walk_protobuf(request), sum(len(scoped.spans) for group in groups for scoped in group.scope_spans)
 
 
 def _walk_protobuf(request: ExportTraceServiceRequest) -> Iterator[Span | Malformed]:
     for group in request.resource_spans:
-        resource = _attributes(group.resource.attributes, _Cut())
+        resource: Mapping[str, Any] | None = None
         for scoped in group.scope_spans:
             for raw in scoped.spans:
+                if resource is None:
+                    resource = _attributes(group.resource.attributes, _Cut())
                 try:
                     yield _proto_span(raw, resource, scoped.scope.name[:256])
                 except ValueError as error:
@@ -210,7 +229,7 @@ def _value(value: Any, cut: _Cut, depth: int) -> Any:
 # JSON
 
 
-def _of_json(data: bytes) -> Iterator[Span | Malformed]:
+def _of_json(data: bytes) -> _Spans:
     try:
         request = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -220,7 +239,11 @@ def _of_json(data: bytes) -> Iterator[Span | Malformed]:
     groups = _list(request, "resourceSpans")
     if groups is None:
         raise OtlpError("resourceSpans is no list")
-    return _walk_json(groups)
+    _check_groups(len(groups))
+    scopes = [_list(group, "scopeSpans") for group in groups]
+    _check_groups(len(groups) + sum(len(each or ()) for each in scopes))
+    spans = [_list(scoped, "spans") for each in scopes for scoped in each or ()]
+    return _walk_json(groups), scopes.count(None) + sum(1 if each is None else len(each) for each in spans)
 
 
 def _walk_json(groups: list[Any]) -> Iterator[Span | Malformed]:
@@ -229,7 +252,7 @@ def _walk_json(groups: list[Any]) -> Iterator[Span | Malformed]:
         if scopes is None:
             yield Malformed("resourceSpans holds what is none")
             continue
-        resource = _json_resource(group)
+        resource: Mapping[str, Any] | None = None
         for scoped in scopes:
             spans = _list(scoped, "spans")
             if spans is None:
@@ -238,6 +261,8 @@ def _walk_json(groups: list[Any]) -> Iterator[Span | Malformed]:
             scope = scoped.get("scope")
             name = scope.get("name") if isinstance(scope, dict) else ""
             for raw in spans:
+                if resource is None:
+                    resource = _json_resource(group)
                 try:
                     yield _json_span(raw, resource, name[:256] if isinstance(name, str) else "")
                 except (ValueError, TypeError, OverflowError) as error:

@@ -203,8 +203,46 @@ def test_a_request_may_hold_so_many_spans(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(otlp, "MAX_SPANS", 1)
     document = orjson.loads(in_json())
     spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    spans += spans * 2
-    assert [type(each) for each in read(orjson.dumps(document))] == [Span, Malformed, Malformed]
+    spans += [1, *spans]
+    first, rest = read(orjson.dumps(document))
+    assert isinstance(first, Span)
+    assert rest == Malformed("a request may hold 1 spans", 2)
+
+
+def length_prefixed(tag: int, content: bytes) -> bytes:
+    size, prefix = len(content), bytearray((tag,))
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes((*prefix, size)) + content
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        (JSON, b'{"resourceSpans":[' + b"{}," * 1_000_000 + b"{}]}"),
+        (JSON, b'{"resourceSpans":[{"scopeSpans":[' + b"{}," * 1_000_000 + b"{}]}]}"),
+        (PROTOBUF, b"\x0a\x00" * 1_000_000),
+        (PROTOBUF, length_prefixed(0x0A, b"\x12\x00" * 1_000_000)),
+    ],
+)
+def test_a_request_of_nothing_is_refused_at_once(content_type: str, data: bytes) -> None:
+    with pytest.raises(OtlpError, match="a request may hold 10000 resources and scopes") as refused:
+        otlp.read(data, content_type)
+    assert refused.value.too_large
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        (JSON, b'{"resourceSpans":[7,{"scopeSpans":[7,{"spans":[' + b"1," * 100_000 + b"1]}]}]}"),
+        (PROTOBUF, length_prefixed(0x0A, length_prefixed(0x12, b"\x12\x00" * 100_003))),
+    ],
+)
+def test_what_is_too_many_is_counted_and_not_looked_at(content_type: str, data: bytes) -> None:
+    found = list(otlp.read(data, content_type))
+    assert len(found) == otlp.MAX_SPANS + 1
+    assert sum(each.spans for each in found if isinstance(each, Malformed)) == 100_003
 
 
 # Gzip
