@@ -61,6 +61,7 @@ class Exchange(Copies):
             callback = table.callback_matcher.find(request.method, request.host, request.path, request.noted)
             if callback >= 0:
                 self._callback = table.callbacks[callback]
+                request.keep_limit = max(REPLAY, self._callback.max_body)
         if route.rollout is None:
             self._serve(route.legacy)
         else:
@@ -88,7 +89,7 @@ class Exchange(Copies):
         elif max(request.length, request.size) > spec.shadow.max_body:
             self._count_fate(rollout, Fate.OVERSIZED)
         else:
-            request.keep_limit = max(REPLAY, spec.shadow.max_body)
+            request.keep_limit = max(request.keep_limit, spec.shadow.max_body)
             self._wants_copy = True
         self._serve(rollout.legacy)
         if self._wants_copy and request.complete:
@@ -111,7 +112,7 @@ class Exchange(Copies):
         else:
             self._count_fate(rollout, Fate.UPGRADED if self.request.upgrade else Fate.SAMPLED_OUT)
         if agent:
-            self.request.keep_limit = max(REPLAY, rollout.spec.fallback.max_body)
+            self.request.keep_limit = max(self.request.keep_limit, rollout.spec.fallback.max_body)
             self._serve(rollout.canary)
         else:
             self._serve(rollout.legacy)

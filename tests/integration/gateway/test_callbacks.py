@@ -1,5 +1,7 @@
 """Decisions that pass through the gateway are read in passing, and go on as they are."""
 
+import pytest
+
 from proxy.model.snapshot import CallbackSpec
 from tests.integration.gateway.conftest import World, until
 from tests.integration.gateway.peers import answer
@@ -54,6 +56,16 @@ async def test_a_body_over_the_bound_goes_on_unread(world: World) -> None:
     await world.ask("POST", "/plain/decisions", DECIDED)
     await until(lambda: results(world) == {"too_large": 1})
     assert [seen.body for seen in world.human.seen] == [DECIDED]
+
+
+@pytest.mark.parametrize("path", ["/plain/decisions", "/refunds/decisions"])
+async def test_a_body_is_read_up_to_the_bound_however_large_that_is(world: World, path: str) -> None:
+    world.beside = {"callbacks": (CallbackSpec("refunds", path, max_body=300_000),)}
+    world.use()
+    large = b'{"case_id": "c-1", "decision": "approve", "note": "%b"}' % (b"x" * 250_000)
+    assert (await world.ask("POST", path, large)).status == 200
+    await until(lambda: results(world) == {"read": 1})
+    assert [callback.body for callback in world.told.callbacks] == [large]
 
 
 async def test_other_paths_are_not_read(world: World) -> None:
