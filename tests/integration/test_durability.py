@@ -263,4 +263,4 @@ async def soaked(scene: Stage, crossfade: Crossfade, title: str, go: Callable[[L
 async def test_of_100_000_pairs_none_is_lost_and_none_is_there_twice(
     scene: Stage, crossfade: Crossfade, title: str
 ) -> None:
-    await soaked(scene, crossfade, title, lambda log: killing(crossfade, title, log, 100_000, pause=(0.2, 3.0)))
+    await soaked(scene, crossfade, title, lambda log: killing(crossfade, title, log, 100_000, pause=(0.1, 1.0)))
