@@ -47,7 +47,7 @@ class World:
         """A pair of so long ago by the server's clock, with all that belongs to it."""
         seconds, _ = await self.redis.time()
         place = f"{int(seconds * 1000 - days_ago * DAY_MS)}-*"
-        pair = (await self.redis.xadd(keys.pairs(ROUTE), {"pair": b"{}" + b" " * 2_000}, id=place)).decode()
+        pair: str = (await self.redis.xadd(keys.pairs(ROUTE), {"pair": b"{}" + b" " * 2_000}, id=place)).decode()
         await self.redis.xadd(keys.verdict(ROUTE, "expired"), {"of": pair}, id=place)
         await self.redis.xadd(keys.escalations(ROUTE), {"id": "e", "pair": pair, "reason": "timeout"}, id=place)
         if pending:
