@@ -102,3 +102,10 @@ def test_every_example_can_be_used(example: str) -> None:
     config = load(example, "README.md", {}, lambda path: path)
 
     assert config.routes
+
+
+def test_what_the_table_of_faults_says_is_held_by_tests_that_there_are() -> None:
+    named = set(re.findall(r"`(test_\w+)`", README))
+    sources = "".join(file.read_text() for file in Path(__file__).parents[1].rglob("test_*.py"))
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in sources} == set()

@@ -40,12 +40,12 @@ async def visit(world: World, agents: int) -> tuple[list[bytes], list[bytes]]:
     got: list[bytes] = []
     async with world.client() as client:
         for number in range(3):
-            due += agents
+            due = (number + 1) * agents
             said = await client.ask(
                 "POST", "/refunds", b'{"amount": 5}', X_User_Id="u", X_Request_Id=f"r-{number}", Traceparent=TRACE
             )
             got.append(said.raw)
-            await until(lambda: len(world.agent.seen) >= due)
+            await world.agent.wait_for(due)
         decided = await client.ask(
             "POST",
             "/plain/decisions",
