@@ -20,6 +20,7 @@ import structlog
 from proxy.gateway.counters import histogram
 from proxy.gateway.descriptors import Descriptors, take_all
 from proxy.gateway.downstream import Downstream
+from proxy.gateway.fallback import PartialAnswer
 from proxy.gateway.health import Checks
 from proxy.gateway.link import Link
 from proxy.gateway.listener import Listener
@@ -27,7 +28,7 @@ from proxy.gateway.shared import Shared
 from proxy.gateway.table import RolloutEntry
 from proxy.model import measures
 from proxy.model.clock import Clock
-from proxy.model.errors import CrossfadeError
+from proxy.model.errors import CrossfadeError, ResetError
 from proxy.model.link import Trip
 from proxy.model.snapshot import Snapshot
 from proxy.model.tick import Gauges, Labels
@@ -186,7 +187,15 @@ class Worker:
             for copy in list(pending.copies):
                 copy.drop()
         await asyncio.sleep(0)
+        self._cut_partial_answers()
         self.report()
+
+    def _cut_partial_answers(self) -> None:
+        """What was handed over is recorded, with as much as came of what nobody gets."""
+        table = self.shared.table
+        for upstream in (*table.upstreams.values(), *table.retired):
+            for connection in [each for each in upstream.active if isinstance(each.taker, PartialAnswer)]:
+                connection.fail(ResetError("the worker ends"))
 
     def _under_way(self) -> bool:
         """Whether there are clients, all of which have a request or an answer to finish, those to come, or copies."""

@@ -120,3 +120,16 @@ async def test_what_the_agent_tried_outlives_a_client_that_leaves(world: World) 
 async def never(_: Message) -> bytes:
     await asyncio.Event().wait()
     raise AssertionError("nobody waits any more")
+
+
+async def test_a_worker_that_ends_waits_for_no_partial_answer_and_loses_no_escalation(world: World) -> None:
+    world.use(weight=BUCKETS, record=UNRECORDED)
+    world.agent.answers = lambda _: b"HTTP/1.1 500 x\r\nContent-Length: 100\r\n\r\nso far"
+    assert (await world.ask(X_User_Id="u"))["x-crossfade-arm"] == "legacy"
+    world.worker.report()
+    assert world.told.records == []
+    await world.worker.drain(0.0)
+    [record] = world.told.records
+    assert record.escalation is not None
+    assert record.agent is not None
+    assert (record.agent.status, record.agent.body) == (500, b"so far")
