@@ -14,6 +14,7 @@ Times are RFC 3339 in UTC, durations seconds, shares 0 to 1, weights percent. Wh
                                  newest first, misses at their present cost; query: limit
     GET  config                  the configuration that runs, secrets masked
     POST outcomes                {accepted, rejected}: humans' late decisions, see `proxy.admin.outcomes`
+    POST erasures                {erased, not_erased}: forget one person, see `proxy.admin.erasure`
     POST config/reload           {result: applied | unchanged, snapshot}; the body is {actor}
 
 An error is {error, detail, request_id}: 401 no token, 403 not allowed to, 404 unknown, 409 the phase does not allow the
