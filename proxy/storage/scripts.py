@@ -213,6 +213,12 @@ for n = 1, tonumber(ARGV[14]) do
   end
 end
 first_pair = at
+-- Whether any of the pairs is no longer open, so that something may have been decided of it.
+local function any_closed(ids)
+  for _, id in ipairs(ids) do
+    if not redis.call('ZSCORE', KEYS[8], id) then return true end
+  end
+end
 local function keep(verdict, document, until_, refs, escalation, reason)
   local id = redis.call('XADD', KEYS[3], '*', 'pair', document)
   if verdict > 0 then redis.call('XADD', KEYS[3 + verdict], '*', 'of', id) end
@@ -222,13 +228,13 @@ local function keep(verdict, document, until_, refs, escalation, reason)
   end
   for n = 1, refs do
     if of('set') then
-      local alike = redis.call('SCARD', KEYS[key])
-      if alike < MAX_ALIKE then
+      local alike = redis.call('SMEMBERS', KEYS[key])
+      if #alike < MAX_ALIKE then
         redis.call('SADD', KEYS[key], id)
         redis.call('EXPIREAT', KEYS[key], math.floor(until_) + tonumber(ARGV[12]))
+        -- What was decided of the others is decided of this one too.
+        if any_closed(alike) then late('again', string.match(KEYS[key], '[^:]*$')) end
       end
-      -- What was decided of the others is decided of this one too.
-      if alike > 0 then late('again', string.match(KEYS[key], '[^:]*$')) end
     end
     if of('list') then
       for _, outcome in ipairs(redis.call('LRANGE', KEYS[key], 0, -1)) do late('outcome', outcome) end

@@ -20,6 +20,7 @@ from proxy.outcomes.late import ref
 from proxy.storage import keys
 from proxy.storage.connection import connect
 from proxy.storage.late import EARLY_SECONDS, LateStore
+from proxy.storage.scripts import MAX_ALIKE
 from proxy.telemetry.families import OUTCOMES_WAITING, PAIRS, PENDING
 from tests.unit.control.late_world import DAY, World
 from tests.valkey import Valkey
@@ -263,6 +264,18 @@ async def test_a_pair_that_comes_when_its_case_is_decided_is_decided_too(world: 
     assert await world.verdicts() == ["matched", "mismatched"]
     assert [len(pair["revisions"]) for pair in await world.shown()] == [2, 2]
     assert world.results() == {"mismatched": 2, "revised": 1}
+    assert await world.waiting() == 0
+
+
+async def test_a_case_that_every_pair_has_fills_no_inbox(world: World) -> None:
+    """As with a key that names no case at all: what waits to be joined must be decisions."""
+    many = [world.record("accepted", "approve", request_id=f"r{number}") for number in range(6 * MAX_ALIKE)]
+    await world.write(*many[: 3 * MAX_ALIKE])
+    assert await world.waiting() == 0
+    await world.tell("accepted", "approve")
+    await world.join()
+    assert (await world.evidence()).matched == MAX_ALIKE
+    await world.write(*many[3 * MAX_ALIKE :])
     assert await world.waiting() == 0
 
 
