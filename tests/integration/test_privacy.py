@@ -93,6 +93,10 @@ async def test_on_no_disk_is_anything_readable_and_keys_may_change(scene: Stage,
         shown = await run(crossfade, *arguments)
         assert shown.exit_code == 0, shown.output
     assert "k1" in shown.stdout
+    erased = await run(crossfade, "pairs", "erase", "--key", JANE)
+    assert erased.exit_code == 1
+    assert [line.split() for line in erased.stdout.splitlines()[1:2]] == [["refunds", "3", "0", "0", "0", "0", "3"]]
+    assert "not everything could be searched on refunds" in erased.stderr
 
 
 async def test_a_person_is_forgotten_by_the_command_down_to_the_disk(scene: Stage, crossfade: Crossfade) -> None:
