@@ -31,9 +31,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_stays_in_memory() -> Iterator[None]:
     """What workers within a test owe is beside their spools, and goes with them."""
-    monkeypatch.setattr(owed, "MEMORY", Path("/nowhere"))
+    with pytest.MonkeyPatch.context() as patch:  # its own: a test's is undone before the fixtures of its file
+        patch.setattr(owed, "MEMORY", Path("/nowhere"))
+        yield
 
 
 @pytest.fixture
