@@ -20,7 +20,7 @@ from proxy.model.rollouts import Batch
 from proxy.model.tick import Tick
 from proxy.routing.bucket import key_hasher
 from proxy.storage import erasure, keys
-from proxy.storage.connection import connect
+from proxy.storage.connection import ask, connect
 from proxy.storage.erasure import Erased, ErasureStore, digest
 from proxy.storage.pairs import PairStore
 from proxy.storage.reading import PairArchive
@@ -32,7 +32,7 @@ from proxy.telemetry.metrics import Metrics
 from tests.packing import pack
 from tests.seals import NEW_KEY, OLD_KEY
 from tests.unit.control.late_world import World
-from tests.valkey import Valkey
+from tests.valkey import Cluster, Valkey
 
 JANE, JOHN = "jane.roe@example.com", "john.doe@example.com"
 SALT = "s"
@@ -284,6 +284,20 @@ async def test_more_pairs_than_are_held_in_memory(redis: Any, monkeypatch: pytes
     await place.live()
     assert await place.erase() == Erased(pairs=21, outcomes=2, escalations=2, traces=4, waiting=1)
     assert JANE.encode() not in await everything(redis, place.sealer)
+
+
+async def test_a_cluster_forgets_too(cluster: Cluster) -> None:
+    client = connect(cluster.url, timeout=5.0)
+    place = Place(client)
+    await place.live()
+    assert await place.erase() == Erased(pairs=21, outcomes=2, escalations=2, traces=4, waiting=1)
+    pairs, _ = await PairArchive(client, place.sealer).pairs(place.route, limit=500)
+    assert {pair["key_hash"] for pair in pairs} == {key_hash(JOHN)}
+    assert await ask(client, "EXISTS", keys.anew(keys.pairs(place.route))) == 0
+    keeper = Keeper(RetentionStore(client), place.erasures, Metrics(process=False), place.clock, lambda: True)
+    keeper.set_rules(place.rules)
+    await keeper.round()
+    await client.aclose()
 
 
 # By the process
