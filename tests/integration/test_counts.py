@@ -144,8 +144,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 def counted(values: Values) -> Counter[Row]:
-    """All counters of the workers but health checks, which go on, and records: how long legacy takes decides whether one
-    that is handed over makes two."""
+    """All counters of the workers but health checks, which go on, and records: how long legacy takes decides whether
+    one that is handed over makes two."""
     found: Counter[Row] = Counter()
     for family in COUNTERS:
         for labels, count in values.by(family.name, *family.labels).items():
