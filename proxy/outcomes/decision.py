@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import jsonpath
-from jsonpath.segments import JSONPathChildSegment
+from jsonpath.segments import JSONPathChildSegment, JSONPathRecursiveDescentSegment
 from jsonpath.selectors import IndexSelector, NameSelector, WildcardSelector
 
 Part = str | int | None
@@ -94,6 +94,9 @@ def last_name(text: str) -> str:
 def locations(text: str) -> Callable[[Any], list[Place]]:
     """A function from a document to where the path's values are in it, for paths that are not plain."""
     query = _parse(text)
+    match query.segments:
+        case [JSONPathRecursiveDescentSegment(selectors=[NameSelector(name=name)])]:
+            return _anywhere(name)
 
     def find(document: Any) -> list[Place]:
         if isinstance(document, str):
@@ -122,6 +125,34 @@ def _step_text(part: str | int) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return f"\\{found[0]}" if found[0] in "'\\" else f"\\u{ord(found[0]):04x}"
+
+
+def _anywhere(name: str) -> Callable[[Any], list[Place]]:
+    """`$..name`, the most common of these paths: every value of every body is looked at for it."""
+
+    def look(value: Any, place: Place, found: list[Place]) -> None:
+        if len(place) >= _ENVIRONMENT.max_recursion_depth:
+            raise RecursionError
+        if type(value) is dict:
+            if name in value:
+                found.append((*place, name))
+            for member, item in value.items():
+                if type(item) is dict or type(item) is list:
+                    look(item, (*place, member), found)
+        elif type(value) is list:
+            for index, item in enumerate(value):
+                if type(item) is dict or type(item) is list:
+                    look(item, (*place, index), found)
+
+    def find(document: Any) -> list[Place]:
+        found: list[Place] = []
+        try:
+            look(document, (), found)
+        except RecursionError:  # as the library has it: nothing is found in what is nested too deep
+            return []
+        return found
+
+    return find
 
 
 def _parse(text: str) -> jsonpath.JSONPath:

@@ -1,7 +1,9 @@
 """Values out of documents by path: plain paths, general ones, and paths that are none."""
 
+import time
 from typing import Any
 
+import jsonpath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,3 +135,16 @@ def test_a_search_in_a_document_too_deep_finds_nothing_and_raises_nothing() -> N
 def test_a_document_that_is_text_is_not_read_as_json_once_more(text: str) -> None:
     assert compile_path("$..a")(text) is MISSING
     assert locations("$..a")(text) == []
+
+
+@given(st.recursive(st.none() | st.just("a"), lambda of: st.lists(of) | st.dictionaries(st.sampled_from("ab"), of)))
+def test_a_name_anywhere_is_found_as_the_library_finds_it(document: Any) -> None:
+    named = jsonpath.JSONPathEnvironment(strict=True).finditer("$..a", document)
+    assert locations("$..a")(document) == ([] if isinstance(document, str) else [match.parts for match in named])
+
+
+def test_a_name_is_found_in_a_large_document_at_once() -> None:
+    document: list[Any] = [{} for _ in range(300_000)]
+    began = time.process_time()
+    assert locations("$..id")(document) == []
+    assert time.process_time() - began < 1
