@@ -13,7 +13,7 @@ from proxy.config.fields import Address
 from proxy.config.interpolate import Problem
 from proxy.config.listen_schema import Listen
 from proxy.config.rollout_checks import check_rollout
-from proxy.config.schema import Config
+from proxy.config.schema import Config, Match
 from proxy.config.sharing_schema import Escalations
 from proxy.config.source import Path
 from proxy.config.upstream_schema import Upstream
@@ -28,6 +28,7 @@ def check(config: Config) -> list[Problem]:
         *_listen(config.listen),
         *_links(config.escalations),
         *_rollouts(config),
+        *_callbacks(config),
         *(problem for name, upstream in config.upstreams.items() for problem in _upstream_tls(name, upstream)),
     ]
 
@@ -48,6 +49,31 @@ def _rollouts(config: Config) -> Iterator[Problem]:
     for index, route in enumerate(config.routes):
         for path, sentence in check_rollout(route.rollout) if route.rollout is not None else ():
             yield Problem(("routes", index, "rollout", *path), sentence)
+
+
+def _callbacks(config: Config) -> Iterator[Problem]:
+    """Decisions that are read in passing go on by the route that they match: by one with a rollout they would reach its
+    agent, as copies at first, and in place of legacy later."""
+    for index, route in enumerate(config.routes):
+        pending = route.rollout.pending if route.rollout is not None else None
+        if pending is None or pending.callback is None:
+            continue
+        wanted = pending.callback.path_prefix.rstrip("/") + "/"
+        serving = [each for each in config.routes if _may_serve(each.match, route.match.host, wanted)]
+        longest = max((len(each.match.path_prefix.rstrip("/")) for each in serving), default=0)
+        nearest = [each for each in serving if len(each.match.path_prefix.rstrip("/")) == longest]
+        if nearest and all(each.rollout is not None for each in nearest):
+            sentence = (
+                f"is served by the route {nearest[0].name}, whose agent would get what humans decided; give these "
+                "requests a route without a rollout"
+            )
+            yield Problem(("routes", index, "rollout", "pending", "callback", "path_prefix"), sentence)
+
+
+def _may_serve(match: Match, host: str, path: str) -> bool:
+    """A decision is told by a method that changes something; by which one is not known."""
+    tells = not match.methods or not set(match.methods) <= {"GET", "HEAD", "OPTIONS"}
+    return tells and match.host in ("", host) and path.startswith(match.path_prefix.rstrip("/") + "/")
 
 
 def _names(config: Config) -> Iterator[Problem]:

@@ -200,3 +200,39 @@ def test_a_secret_that_signs_nothing_is_refused_and_not_shown() -> None:
 )
 def test_links_webhook_both_or_none(section: str) -> None:
     loaded(SMALL + f"escalations: {section}\n")
+
+
+LATE = (
+    SMALL
+    + """      compare: {decision: $.decision}
+      pending: {callback: {path_prefix: /refunds/decisions}}
+"""
+)
+OWN = "  - {name: decisions, match: {path_prefix: PREFIX}, legacy: human}\n"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "",
+        OWN.replace("PREFIX", "/"),
+        OWN.replace("PREFIX", "/refunds/decisions, host: b.example"),
+        OWN.replace("PREFIX", "/refunds/decisions/late"),
+    ],
+)
+def test_decisions_that_pass_by_never_go_to_an_agent(others: str) -> None:
+    """A callback on a route with a rollout would be copied to the agent, and later served by it."""
+    (problem,) = problems(LATE + others)
+    assert problem.partition(": ")[2] == (
+        'routes[0].rollout.pending.callback.path_prefix: "/refunds/decisions" is served by the route refunds, whose '
+        "agent would get what humans decided; give these requests a route without a rollout"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["/refunds/decisions", "/refunds/decisions/", "/refunds/decisions, methods: [PUT]"])
+def test_with_a_route_of_their_own_they_may_pass(prefix: str) -> None:
+    assert len(loaded(LATE + OWN.replace("PREFIX", prefix)).routes) == 2
+
+
+def test_where_only_another_method_has_a_rollout_they_may_pass_too() -> None:
+    assert loaded(LATE.replace("{path_prefix: /refunds}", "{path_prefix: /refunds, methods: [GET]}", 1)).routes

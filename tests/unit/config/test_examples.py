@@ -96,7 +96,8 @@ def test_the_first_example_has_every_key() -> None:
 
 
 def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> None:
-    text = (FOLDER / "crossfade.yaml").read_text("utf-8").partition("# split:")[0]
+    text = (FOLDER / "crossfade.yaml").read_text("utf-8")
+    text = re.sub(r"^ *# split:.*\n( *#   .*\n)+", "", text, flags=re.MULTILINE)
     text = re.sub(r"^( {0,10})# ( *(?:- )?[a-z_]+:)(?=\s)", r"\1\2", text, flags=re.MULTILINE)
     text = text.replace("url: http://127.0.0.1:9002", "url: https://agent.internal")
     config = load(
@@ -113,6 +114,9 @@ def test_what_the_first_example_has_in_comments_works_as_it_stands_there() -> No
     assert config.listen.tls.client_auth == "required"
     rollout = config.routes[0].rollout
     assert rollout is not None
+    assert rollout.pending is not None
+    assert rollout.pending.callback is not None
+    assert config.routes[1].match.path_prefix == rollout.pending.callback.path_prefix
     gates = rollout.gates
     assert None not in (gates.segments, gates.direction, gates.kappa, gates.fallback_rate, gates.key_coverage)
     assert rollout.guard.error_rate.objective == 0.05
