@@ -126,7 +126,7 @@ def _wait(request: web.Request, status: int, *why: str) -> web.Response:
     tried = int(tries) if tries.isascii() and tries.isdecimal() and len(tries) <= 4 else MAX_LOOKS
     if tried >= MAX_LOOKS:
         told = escalation_page.tell(
-            "It is not here", *why, "It may also be too old to be kept. Load this page again later."
+            "It is not here", *why, "It may also be too old to be kept, or erased. Load this page again later."
         )
         return _html(told, status)
     pause = min(tried + 1, LONGEST_LOOK)

@@ -160,7 +160,8 @@ def _caller(request: web.Request, tokens: Tokens) -> Caller:
     if not _may(caller.role, request):
         _log.warning("role_refused", caller=caller.name, role=caller.role, path=request.path)
         only = _ONLY.get(caller.role, "read")
-        raise ApiError(403, "forbidden", f"the token {caller.name!r} may only {only}; an operator's token is needed")
+        needed = "a viewer's or an operator's" if _only_reads(request) else "an operator's"
+        raise ApiError(403, "forbidden", f"the token {caller.name!r} may only {only}; {needed} token is needed")
     return caller
 
 

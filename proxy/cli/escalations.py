@@ -12,7 +12,7 @@ from proxy.cli.client import AdminClient
 from proxy.cli.options import json_option, with_admin
 from proxy.cli.output import print_json, print_json_line, show
 from proxy.cli.pages import entries
-from proxy.cli.parts import Line, body, json_text, part, text, when
+from proxy.cli.parts import Line, body, json_text, part, text, took, when
 from proxy.cli.tables import card, grid
 from proxy.outcomes.escalation import REASONS
 
@@ -100,7 +100,7 @@ def _done(steps: list[dict[str, Any]]) -> Iterator[Line]:
 
 def _step(step: dict[str, Any], style: str = "") -> Text:
     said = [f"{'  ' * min(step.get('depth') or 0, 6)}{step.get('kind')}", str(step.get("name"))]
-    said.append(f"{step.get('duration', 0):.3g} s")
+    said.append(took(step.get("duration")))
     said += [f"failed: {step['error']}"] if step.get("error") else []
     return text("  ".join(said), style)
 
@@ -111,7 +111,7 @@ def _outcome(outcome: dict[str, Any] | None) -> list[Line]:
     decision = f", decision {outcome['decision']}" if outcome.get("decision") is not None else ""
     failed = f", {outcome['error']}" if outcome.get("error") else ""
     status = outcome.get("status") or "no answer"
-    return [text(f"{status}{failed}{decision}, after {outcome.get('duration') or 0:.3g} s"), *_body(outcome)]
+    return [text(f"{status}{failed}{decision}, after {took(outcome.get('duration'))}"), *_body(outcome)]
 
 
 def _body(message: dict[str, Any]) -> list[Line]:

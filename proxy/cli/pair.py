@@ -11,7 +11,7 @@ from rich.text import Text
 from proxy.cli.client import AdminClient
 from proxy.cli.options import json_option, with_admin
 from proxy.cli.output import print_json, show
-from proxy.cli.parts import Line, body, json_text, part, text, when
+from proxy.cli.parts import Line, body, json_text, part, text, took, when
 from proxy.cli.steps import steps_tree
 from proxy.cli.tables import NONE, card, grid, verdict
 from proxy.telemetry.visible import visible
@@ -95,7 +95,7 @@ def _decision(answer: dict[str, Any]) -> str:
 
 
 def _took(answer: dict[str, Any]) -> str:
-    return f"{answer.get('duration') or 0:.3g} s"
+    return took(answer.get("duration"))
 
 
 def _body(answer: dict[str, Any]) -> str:

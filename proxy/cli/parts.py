@@ -41,6 +41,15 @@ def body(message: dict[str, Any]) -> str | None:
     return f"{shown}\n(only the beginning was kept)" if message.get("truncated") else shown
 
 
+def took(seconds: float | None) -> str:
+    """`0.02 ms`, `13 ms`, `2.4 s`."""
+    if seconds is None:
+        return NONE
+    if seconds >= 1:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1000:.2f} ms"
+
+
 def when(at: str | None) -> str:
     """A time of RFC 3339, in UTC."""
     return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else NONE

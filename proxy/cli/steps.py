@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from proxy.cli.parts import took
 from proxy.telemetry.visible import visible
 
 _STYLES: Final = {"agent": "bold", "tool": "cyan", "model": "magenta", "reasoning": "italic", "other": "dim"}
@@ -35,7 +36,7 @@ def summary(totals: dict[str, Any]) -> str:
 
 def _step(step: dict[str, Any]) -> RenderableType:
     line = Text.assemble((step["kind"], _STYLES.get(step["kind"], "")), " ", visible(step["name"]))
-    line.append(f"  {step['duration']:.3g} s", "dim")
+    line.append(f"  {took(step['duration'])}", "dim")
     if step["model"]:
         line.append(f"  {visible(step['model'])}", "dim")
     if tokens := step["tokens"]:

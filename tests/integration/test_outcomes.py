@@ -211,9 +211,11 @@ async def test_a_reporter_reports_and_does_nothing_else(redis: Any, opened: Open
         for path in ("/api/v1/routes", "/api/v1/routes/refunds/pairs", "/api/v1/config"):
             async with session.get(api.base + path) as response:
                 assert response.status == 403
-                assert "only report decisions" in (await response.json())["detail"]
+                detail = "the token 'reporter-1' may only report decisions; a viewer's or an operator's token is needed"
+                assert (await response.json())["detail"] == detail
         async with session.post(api.base + "/api/v1/routes/refunds/abort", json={}) as response:
             assert response.status == 403
+            assert (await response.json())["detail"].endswith("; an operator's token is needed")
     await api.world.open()
     await api.world.join()
     assert (await api.world.shown())[0]["revisions"][0]["by"] in ("operator-1", "reporter-1")

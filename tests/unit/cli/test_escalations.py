@@ -51,8 +51,8 @@ def test_all_of_one_with_what_was_done_on_top() -> None:
     assert "failed: Timeout" in done
     assert "not known whether these changed anything: notify" in done
     assert "look_up" not in done
-    for part in ("POST /refunds", '"order-1"', "no answer, timeout, after 20 s", "(only the beginning was kept)",
-                 "look_up", "202, after 0.05 s", '"case_id"'):  # fmt: skip
+    for part in ("POST /refunds", '"order-1"', "no answer, timeout, after 20.0 s", "(only the beginning was kept)",
+                 "look_up", "202, after 50 ms", '"case_id"'):  # fmt: skip
         assert part in rest, part
 
 

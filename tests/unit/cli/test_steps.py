@@ -30,8 +30,8 @@ def test_each_step_stands_below_the_one_that_made_it() -> None:
     text = shown(step(2, "s1", 1, writes=True, arguments={"order": 7}), step(1, None, 0, kind="agent", error="E: no"))
     assert text.splitlines() == [
         "1 calls of tools (1 wrote), 0 of models, 1,200 + 30 tokens, 1 failed",
-        "└── agent t1  0.25 s  E: no",
-        "    └── tool t2  0.25 s  wrote",
+        "└── agent t1  250 ms  E: no",
+        "    └── tool t2  250 ms  wrote",
         '        arguments: {"order":7}',
     ]
 
