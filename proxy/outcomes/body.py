@@ -13,7 +13,10 @@ import orjson
 
 MAX_DEPTH: Final = 64
 MAX_UNPACKED: Final = 1 << 20
-"""Bytes a compressed body may unpack to."""
+FREE: Final = 64 << 10
+MAX_RATIO: Final = 32
+"""Bytes a compressed body may unpack to: MAX_UNPACKED, and no more than MAX_RATIO times its own beyond FREE. JSON packs
+to a tenth; what packs to a thousandth was made to keep its reader busy."""
 
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")
 _GZIP: Final = b"\x1f\x8b\x08"
@@ -67,7 +70,7 @@ def _unpack(data: bytes) -> tuple[bytes, bool]:
     """What a gzip body holds, and whether that is a beginning only; the bytes as they are where it is broken."""
     unpacker = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        unpacked = unpacker.decompress(data, MAX_UNPACKED)
+        unpacked = unpacker.decompress(data, min(MAX_UNPACKED, FREE + MAX_RATIO * len(data)))
     except zlib.error:
         return data, False
     return unpacked, not unpacker.eof

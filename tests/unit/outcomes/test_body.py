@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.outcomes.body import MAX_DEPTH, MAX_UNPACKED, NO_BODY, Body, Kind, read
+from proxy.outcomes.body import FREE, MAX_DEPTH, MAX_UNPACKED, NO_BODY, Body, Kind, read
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,9 @@ def test_a_gzip_bomb_is_unpacked_up_to_the_bound() -> None:
     bomb = gzip.compress(b"a" * (50 * MAX_UNPACKED))
     body = read(bomb, truncated=False)
     assert (body.kind, body.whole, len(body.raw)) == (Kind.TEXT, False, MAX_UNPACKED)
+    small = read(gzip.compress(b"a" * MAX_UNPACKED), truncated=False)
+    assert (small.kind, small.whole) == (Kind.TEXT, False)
+    assert len(small.raw) < 2 * FREE
 
 
 def test_half_a_gzip_body_is_a_beginning() -> None:
