@@ -16,6 +16,7 @@ from benchmarks.load.install import how_to_get, install_peers
 from benchmarks.load.peers import PEERS
 from benchmarks.load.place import Scene
 from benchmarks.load.profiling import profile
+from benchmarks.load.recording import RECORDING, measure
 from benchmarks.load.report import FIGURES, PROFILE, figures
 from benchmarks.load.session import Plan, Session
 from benchmarks.load.upstreams import find
@@ -35,6 +36,7 @@ _CASE_HELP = f"Only cases whose names contain WORD: {', '.join(case.name for cas
 @click.option("--quick", is_flag=True, help="About a minute: POST only, one short round. Good for a first look.")
 @click.option("--write", is_flag=True, help="Write the tables, machine and versions into benchmarks/README.md.")
 @click.option("--profile", "profiled", is_flag=True, help=_PROFILE_HELP)
+@click.option("--recording", is_flag=True, help="What recording every pair costs: control, users, the store's memory.")
 @click.option("--install-peers", "install", is_flag=True, help="Install wrk, nginx, HAProxy and Envoy, and stop.")
 def main(
     *,
@@ -45,12 +47,16 @@ def main(
     quick: bool,
     write: bool,
     profiled: bool,
+    recording: bool,
     install: bool,
 ) -> None:
     """CPU time per request, requests/s, latencies and memory of Crossfade beside nginx, HAProxy, Envoy and aiohttp."""
     try:
         if install:
             install_peers()
+            return
+        if recording:
+            _recording(seconds or (4.0 if quick else 10.0), rounds or (1 if quick else 4), write)
             return
         cases = _cases(words, quick)
         peers = _peers(names)
@@ -121,6 +127,18 @@ def _profile(words: tuple[str, ...], seconds: float, versions: Mapping[str, str]
     print(f"\n{text}")
     if write:
         write_readme(PROFILE, text)
+
+
+def _recording(seconds: float, rounds: int, write: bool) -> None:
+    versions = {name: version for name, version in _peers(("crossfade",)).items() if version}
+    _allow_many_sockets()
+    signal.signal(signal.SIGTERM, _end)
+    with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
+        found = measure(Scene.set(Path(folder)), seconds, rounds, print)
+    text = f"{machine(versions, called('bench'))}\n\n{found}"
+    print(f"\n{text}")
+    if write:
+        write_readme(RECORDING, text)
 
 
 def _allow_many_sockets() -> None:

@@ -1,4 +1,4 @@
-"""A client in an open loop: `python -m benchmarks.load.openloop PORT PATH RATE SECONDS`.
+"""A client in an open loop: `python -m benchmarks.load.openloop PORT PATH RATE SECONDS [BYTES]`, the last of a body.
 
 The rules of this file:
 
@@ -33,7 +33,8 @@ PATIENCE = 5.0
 """How long the last answers are waited for."""
 _SEED = 2000
 _USERS = 1000
-_BODY = b'{"order":"A-1002","amount":129.90,"currency":"EUR","note":"%b"}' % (b"x" * 963)
+BODY = 1024
+_BODY = b'{"order":"A-1002","amount":129.90,"currency":"EUR","note":"%b"}'
 _HEAD = b"POST %b HTTP/1.1\r\nhost: bench.test\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -148,12 +149,12 @@ def complete(seen: bytes) -> bool | None:
     return len(seen) >= head + 4 + int(told[1])
 
 
-def run(port: int, path: str, due: Sequence[float], counted_from: float = 0.0) -> Ledger[Client]:
+def run(port: int, path: str, due: Sequence[float], counted_from: float = 0.0, body: int = BODY) -> Ledger[Client]:
     """Send all that is due; ends PATIENCE after the last one at the latest."""
     ledger: Ledger[Client] = Ledger(due, counted_from)
     with ExitStack() as stack:
         clients = [stack.enter_context(closing(Client(port))) for _ in range(CONNECTIONS)]
-        _send_all(ledger, clients, itertools.cycle(_requests(path)), due[-1] + PATIENCE)
+        _send_all(ledger, clients, itertools.cycle(_requests(path, body)), due[-1] + PATIENCE)
     ledger.give_up()
     return ledger
 
@@ -186,19 +187,20 @@ def _send_all(ledger: Ledger[Client], clients: Sequence[Client], requests: Itera
                 free.append(client)
 
 
-def _requests(path: str) -> list[bytes]:
-    head = _HEAD % (path.encode(), len(_BODY))
-    return [b"%bx-user-id: user-%05d\r\n\r\n%b" % (head, user, _BODY) for user in range(_USERS)]
+def _requests(path: str, size: int) -> list[bytes]:
+    body = _BODY % (b"x" * (size - len(_BODY) + 2))
+    head = _HEAD % (path.encode(), len(body))
+    return [b"%bx-user-id: user-%05d\r\n\r\n%b" % (head, user, body) for user in range(_USERS)]
 
 
-def main(port: int, path: str, rate: float, seconds: float) -> None:
+def main(port: int, path: str, rate: float, seconds: float, body: int = BODY) -> None:
     with suppress(OSError):  # a kernel without it, or another user's: then timers are up to 50 µs late
         Path("/proc/self/timerslack_ns").write_text("1")
     gc.disable()  # there is nothing to collect, and a pause would be told as the proxy's
-    ledger = run(port, path, schedule(rate, WARM_UP + seconds), WARM_UP)
+    ledger = run(port, path, schedule(rate, WARM_UP + seconds), WARM_UP, body)
     micros = [round(latency * 1e6) for latency in ledger.latencies]
     print(json.dumps({"latencies": micros, "requests": [ledger.sent], "errors": [ledger.errors]}))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), *map(int, sys.argv[5:6]))
