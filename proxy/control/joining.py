@@ -7,7 +7,6 @@ there is done whole or not at all: it may die between any two of them, and for a
 What does not open (its key is not here yet, or no longer) stays where it is, and keeps nothing else from being joined.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +14,7 @@ import orjson
 import structlog
 
 from proxy.control.batching import MALFORMED, RouteRules, book_pair
+from proxy.control.rounds import rounds
 from proxy.model.clock import Clock
 from proxy.model.errors import SealError, StoreError, StoreUnavailableError
 from proxy.outcomes import closing
@@ -79,14 +79,7 @@ class Joiner:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(JOIN)
-            try:
-                await self.round()
-            except StoreUnavailableError:
-                pass  # the controller says so
-            except Exception:  # noqa: BLE001  # whatever it is, it must not have been the last round
-                _log.exception("joining_failed")
+        await rounds(JOIN, self.round, "joining_failed")
 
     async def round(self) -> None:
         """Raises StoreUnavailableError; what is not done then is done in a later round."""

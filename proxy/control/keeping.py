@@ -2,13 +2,13 @@
 looks once a minute, a bounded number of entries at a time. It also finishes erasures that were cut off.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 
 from proxy.control.batching import RouteRules
+from proxy.control.rounds import rounds
 from proxy.model.clock import Clock
 from proxy.model.errors import CommandError, StoreError, StoreUnavailableError
 from proxy.storage.erasure import ErasureStore
@@ -46,14 +46,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(EVERY)
-            try:
-                await self.round()
-            except StoreUnavailableError:
-                pass  # the controller says so
-            except Exception:  # noqa: BLE001  # whatever it is, it must not have been the last round
-                _log.exception("keeping_failed")
+        await rounds(EVERY, self.round, "keeping_failed")
 
     async def round(self) -> None:
         """Raises StoreUnavailableError; what is not done then is done in a later round."""
