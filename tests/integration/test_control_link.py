@@ -14,9 +14,12 @@ from proxy.gateway import link as link_module
 from proxy.gateway.link import Link
 from proxy.model import link as wire
 from proxy.model.link import Decoder, Hello, Trip, encode
+from proxy.model.measures import OWED
+from proxy.model.records import Parcel
 from proxy.model.snapshot import KeySource, MatchSpec, RolloutSpec, RouteSpec, Snapshot, UpstreamSpec
 from proxy.model.tick import Tick, to_wire
 from proxy.model.words import Phase
+from proxy.storage import owed
 from proxy.storage.spool import Spool
 from proxy.telemetry.clock import SystemClock
 
@@ -60,6 +63,11 @@ class Desk:
     def _trip(self, trip: Trip) -> None:
         self.trips.append(trip)
         self.changed.set()
+
+    async def until_known(self, workers: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.hub.workers) < workers:  # nothing tells
+                await asyncio.sleep(0.001)
 
     @property
     def total(self) -> int:
@@ -372,6 +380,59 @@ async def test_who_sends_more_than_the_window_is_cut_off_and_what_was_in_it_is_n
         while await reader.read(1 << 16):
             pass
     writer.close()
+
+
+async def test_what_a_worker_sent_before_its_end_is_taken(desk: Desk) -> None:
+    _, writer = await raw(desk, hello(), *(tick(seq) for seq in range(1, 6)))
+    writer.close()
+    await desk.until(lambda: desk.total == 5)
+
+
+async def test_an_earlier_life_is_heard_out_before_the_next_one(desk: Desk) -> None:
+    _, earlier = await raw(desk, hello())
+    reader, later = await raw(desk, hello(), tick(9))
+    async with asyncio.timeout(5):
+        await reader.readexactly(4)  # its snapshot has come, so it is known
+    earlier.write(tick(8))
+    earlier.close()
+    await desk.until(lambda: desk.total == 2)
+    assert [each.seq for each, _ in desk.ticks] == [8, 9]
+    later.close()
+
+
+async def test_an_earlier_life_that_does_not_end_holds_the_next_one_up_for_a_while_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "GREETING_TIMEOUT", 0.05)
+    _, earlier = await raw(desk, hello())
+    await desk.until_known(1)
+    _, later = await raw(desk, hello(), tick(9))
+    await desk.until(lambda: desk.total == 1)
+    earlier.close()
+    later.close()
+
+
+async def test_what_a_killed_worker_owed_is_told_with_the_next_ones_first_report(desk: Desk, tmp_path: Path) -> None:
+    first = Worker(desk.path, tmp_path / "worker-1")
+    await first.link.start(5.0)
+    first.link.owed.made[first.link.owed.place("refunds")] = 3  # made, and never reported
+    first.count(1)
+    await desk.until(lambda: desk.total == 1)
+    await first.link.close(1.0)
+    async with worker_on(desk, tmp_path) as second:
+        assert desk.total == 1
+        second.count(1)
+        await desk.until(lambda: desk.total == 2)
+    told = [tick.counters[OWED.name] for tick, _ in desk.ticks if OWED.name in tick.counters]
+    assert told == [{("refunds", first.link.source, "1"): 3}]
+    assert owed.find(tmp_path / "worker-1") is None
+
+
+async def test_a_worker_that_ends_in_order_owes_nothing(desk: Desk, tmp_path: Path) -> None:
+    async with worker_on(desk, tmp_path) as worker:
+        worker.link.owed.made[worker.link.owed.place("refunds")] = 1
+        worker.link.report({}, {}, {}, [Parcel([b"x"], {"refunds": 1})], {})
+    assert not (tmp_path / "worker-1" / "owed").exists()
 
 
 async def test_a_tick_that_nobody_can_read_is_acknowledged_so_that_it_does_not_come_for_ever(desk: Desk) -> None:
