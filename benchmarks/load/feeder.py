@@ -43,13 +43,15 @@ async def feed(path: Path, spool: Path, rate: float, seconds: float) -> dict[str
     link = Link(path, _NUMBER, spool, lambda _: None, SystemClock())
     if not await link.start(10.0):
         raise SystemExit("the control process does not answer")
-    counters = Counters()
+    counters = Counters(link.owed)
+    due = counters.due("pairs")
     counters.parcels.on_full = lambda: link.report({}, {}, {}, counters.parcels.drain(), {})
     records = kinds()
     begun, told, fed = time.perf_counter(), 0.0, 0
     while (now := time.perf_counter() - begun) < seconds:
         while fed < now * rate:
             fields, bodies = records[fed % _KINDS]
+            due.one()
             counters.record("pairs", (b"feed-%08x" % fed, *fields[1:]), bodies)
             fed += 1
         if now - told >= _TICK:

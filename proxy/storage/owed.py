@@ -83,7 +83,7 @@ class Owed:
     @property
     def nothing(self) -> bool:
         """Whether all that was made is secured."""
-        return self.made == self._secured
+        return all(made <= secured for made, secured in zip(self.made, self._secured, strict=True))
 
 
 def begin(directory: Path, source: str) -> tuple[Owed, Left | None]:
