@@ -215,11 +215,11 @@ async def test_a_killed_supervisor_costs_nothing_that_was_answered(crossfade: Cr
     log = Log(crossfade)
     await log.reach(500)
     crossfade.tell(signal.SIGKILL)
-    await crossfade.line("supervisor_gone")
-    await log.stop()
     async with asyncio.timeout(PATIENCE):
         while alive_below():
             await asyncio.sleep(0.05)
+    await crossfade.line("supervisor_gone")  # the others say so; now all of them have
+    await log.stop()
     await crossfade.ended()
     await crossfade.start()
     found = await at_rest(crossfade, lambda found, _: log.answered <= found.keys())
