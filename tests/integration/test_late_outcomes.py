@@ -43,7 +43,7 @@ async def tell(crossfade: Crossfade, cases: range, decision: str = "approve") ->
         assert (response.status, await response.json()) == (200, {"accepted": len(cases), "rejected": []})
 
 
-def agreed(pairs: int) -> Callable[[dict[str, Any]], bool]:
+def agreed(pairs: int) -> Any:
     """So many have matched; or the stage has been left for it, whose evidence is no longer the route's."""
     return lambda route: route["agreement"]["matched"] == pairs or route["stage"] != "shadow"
 
